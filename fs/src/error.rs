@@ -1,0 +1,182 @@
+//! What can go wrong in an operation, typed. Only `transport` turns it into an errno.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result of an operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// No object of that name.
+    #[error("no such file or directory")]
+    NotFound,
+    /// The name is taken.
+    #[error("file exists")]
+    Exists,
+    /// A directory was needed.
+    #[error("not a directory")]
+    NotDirectory,
+    /// A directory was given where none may be.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The directory still shows names.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// The mount has no upper, or is read-only.
+    #[error("read-only file system")]
+    ReadOnly,
+    /// The rules forbid it (a whiteout's name, a layer we do not trust).
+    #[error("operation not permitted")]
+    NotPermitted,
+    /// Caller may not do it.
+    #[error("permission denied")]
+    AccessDenied,
+    /// A name of more than 255 bytes.
+    #[error("file name too long")]
+    NameTooLong,
+    /// An argument makes no sense.
+    #[error("invalid argument")]
+    Invalid,
+    /// The nodeid or handle is not (any longer) known.
+    #[error("stale handle")]
+    Stale,
+    /// A handle opened for something else.
+    #[error("bad file descriptor")]
+    BadHandle,
+    /// No such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// The file system below cannot do it.
+    #[error("operation not supported")]
+    Unsupported,
+    /// An ioctl we do not know.
+    #[error("inappropriate ioctl")]
+    UnknownIoctl,
+    /// The two names cannot be joined by a rename or link.
+    #[error("cross-device link")]
+    CrossDevice,
+    /// A rule of the union is broken below us (a damaged upper or layer).
+    #[error("input/output error")]
+    Damaged,
+    /// A system call failed; its errno is passed on.
+    #[error("{0}")]
+    Sys(rustix::io::Errno),
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        use rustix::io::Errno;
+        match errno {
+            Errno::NOENT => Self::NotFound,
+            Errno::EXIST => Self::Exists,
+            Errno::NOTDIR => Self::NotDirectory,
+            Errno::ISDIR => Self::IsDirectory,
+            Errno::NOTEMPTY => Self::NotEmpty,
+            Errno::NODATA => Self::NoAttribute,
+            Errno::NAMETOOLONG => Self::NameTooLong,
+            other => Self::Sys(other),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(raw) => Self::from(rustix::io::Errno::from_raw_os_error(raw)),
+            None => Self::Damaged,
+        }
+    }
+}
+
+/// Why a union could not be opened; each says what, on which path, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No `--lower` was given.
+    #[error("no lower layer: give at least one --lower DIR")]
+    NoLower,
+    /// A path cannot be opened as a directory.
+    #[error("{role} {}: {source}", path.display())]
+    Path {
+        /// `lower`, `upper` or `work`.
+        role: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Renames between upper and work do not work.
+    #[error("upper {} and work {} are on different file systems: put them side by side",
+        upper.display(),
+        work.display())]
+    DifferentFileSystems {
+        /// The upper.
+        upper: PathBuf,
+        /// The work directory.
+        work: PathBuf,
+    },
+    /// Two of the trees share a place.
+    #[error("{inner_role} {} lies in {outer_role} {}: they must not overlap",
+        inner.display(),
+        outer.display())]
+    Overlap {
+        /// Role of the inner tree.
+        inner_role: &'static str,
+        /// The inner tree.
+        inner: PathBuf,
+        /// Role of the outer tree.
+        outer_role: &'static str,
+        /// The outer tree.
+        outer: PathBuf,
+    },
+    /// A live mount uses it.
+    #[error("{role} {} is in use by another mount: unmount that first",
+        path.display())]
+    InUse {
+        /// `upper` or `work`.
+        role: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A volatile mount of this upper ended without an unmount.
+    #[error(
+        "upper {} was last mounted --volatile and not unmounted cleanly; its content cannot \
+         be trusted: remove it, or remove {} to use it all the same",
+        upper.display(),
+        marker.display()
+    )]
+    VolatileCrash {
+        /// The upper.
+        upper: PathBuf,
+        /// The marker to remove.
+        marker: PathBuf,
+    },
+    /// A lower carries what only a trusted layer may carry.
+    #[error(
+        "lower {} carries {what}, which can show other files than the layer's own; if you \
+         trust the layer, mount with -o {option}",
+        path.display()
+    )]
+    Untrusted {
+        /// The object that carries it.
+        path: PathBuf,
+        /// The xattr.
+        what: &'static str,
+        /// The option that allows it.
+        option: &'static str,
+    },
+    /// The upper's file system cannot hold what a diff needs.
+    #[error("upper {} cannot be used: {what}: {source}",
+        path.display())]
+    Unfit {
+        /// The upper.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}

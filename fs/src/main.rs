@@ -1,0 +1,3 @@
+//! The `layerfs` command.
+
+fn main() {}
