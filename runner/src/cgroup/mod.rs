@@ -1,14 +1,48 @@
 //! Control groups: one directory per container in every hierarchy, limits written into it.
+//!
+//! ```text
+//! Limits ----check, settings::plan----> files to write
+//! hierarchy::detect ----> /sys/fs/cgroup/memory/runner/ID     (a group::Group each)
+//!                         /sys/fs/cgroup/pids/runner/ID
+//!                         /sys/fs/cgroup/unified/runner/ID    ... all of them one Cgroup
+//!
+//! create -> add(init) -> ... -> oom_killed? -> kill_all -> remove      (the owner's way)
+//! remove_stale                                                        (after a crash)
+//! ```
+//!
+//! v1, v2 and hybrid machines differ only in which hierarchy has which controller; a controller
+//! is looked up, never assumed. The groups stand below the *root* of each hierarchy
+//! (`/runner/ID`), as docker's do, not below the caller's own group: a container outlives the
+//! session that started it, the caller's group belongs to a service manager that may count,
+//! freeze or remove it, and on v2 a group with processes cannot pass controllers on.
+//! The price: limits of the caller's session do not bind its containers; their own do.
+//!
+//! A group is also made where nothing is limited (freezer, name=systemd, ...), so that every
+//! process of a container can be found, and so that its cgroup namespace shows `/` everywhere.
+
+mod devices;
 mod error;
+mod group;
+mod hierarchy;
 mod limits;
+mod settings;
+mod sys;
 
 pub use error::CgroupError;
 pub use limits::{
-    Limits, MemorySwap, parse_cpus, parse_cpuset, parse_memory, parse_memory_swap, parse_pids,
-    parse_size,
+    Limits, MINIMUM_MEMORY, MemorySwap, parse_cpus, parse_cpuset, parse_memory, parse_memory_swap,
+    parse_pids, parse_size,
 };
 
+use group::{Group, failed};
+use hierarchy::{Hierarchy, Version};
+use settings::{Missing, Setting};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long killed processes and busy directories are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which device nodes the processes of a container may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +70,119 @@ pub struct View {
 #[derive(Debug)]
 pub struct Cgroup {
     name: String,
+    groups: Vec<Group>,
 }
 
 impl Cgroup {
-    /// Makes the group `runner/NAME` and writes the limits; also returns warnings for the user.
+    /// Makes the group `runner/NAME` and writes the limits; also returns warnings for the user,
+    /// a line each. Nothing is left behind on error.
+    ///
+    /// # Errors
+    /// Limits that contradict each other or the machine, no cgroup file system, a group of this
+    /// name that exists already, or what the kernel refuses.
     pub fn create(
         name: &str,
-        _limits: &Limits,
-        _devices: DevicePolicy,
+        limits: &Limits,
+        devices: DevicePolicy,
     ) -> Result<(Cgroup, Vec<String>), CgroupError> {
-        Ok((
-            Cgroup {
-                name: name.to_owned(),
-            },
-            Vec::new(),
-        ))
+        check_name(name)?;
+        limits.check()?;
+        let mut cgroup = Cgroup {
+            name: name.to_owned(),
+            groups: Vec::new(),
+        };
+        match cgroup.build(&hierarchy::detect()?, limits, devices) {
+            Ok(warnings) => Ok((cgroup, warnings)),
+            Err(error) => {
+                // Only what was made here is in the list; the first error is the one to tell.
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn build(
+        &mut self,
+        hierarchies: &[Hierarchy],
+        limits: &Limits,
+        devices: DevicePolicy,
+    ) -> Result<Vec<String>, CgroupError> {
+        let needed = needed(limits);
+        for hierarchy in hierarchies {
+            self.groups
+                .push(Group::make(hierarchy, &self.name, &needed)?);
+        }
+        let (settings, mut warnings) = settings::plan(limits, |controller| {
+            self.with(controller).map(|g| g.version)
+        })?;
+        for setting in &settings {
+            warnings.extend(self.apply(setting)?);
+        }
+        warnings.extend(self.restrict_devices(devices)?);
+        Ok(warnings)
+    }
+
+    /// Writes one setting; a missing file may be a warning.
+    fn apply(&self, setting: &Setting) -> Result<Option<String>, CgroupError> {
+        let Some(group) = self.with(setting.controller) else {
+            return Ok(None);
+        };
+        match (group.write(setting.file, &setting.value), setting.missing) {
+            (Ok(()), _) => Ok(None),
+            (Err(CgroupError::Io { source, .. }), Missing::Ignore | Missing::Warn(_))
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(match setting.missing {
+                    Missing::Warn(line) => Some(line.to_owned()),
+                    _ => None,
+                })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn restrict_devices(&self, policy: DevicePolicy) -> Result<Option<String>, CgroupError> {
+        match (policy, self.with("devices"), self.unified()) {
+            (DevicePolicy::Off, ..) => {}
+            (DevicePolicy::Privileged, Some(v1), _) => v1.write("devices.allow", "a")?,
+            (DevicePolicy::Container, Some(v1), _) => {
+                v1.write("devices.deny", "a")?;
+                for rule in devices::RULES {
+                    v1.write("devices.allow", &rule.v1_line())?;
+                }
+            }
+            // On v2 a group without a program of its own allows what its parents allow.
+            (DevicePolicy::Privileged, None, _) => {}
+            (DevicePolicy::Container, None, Some(v2)) => {
+                let broken = |what| move |e| failed(what, &v2.directory, e);
+                let program = sys::load(&devices::program(&devices::RULES))
+                    .map_err(broken("load the device program (CONFIG_CGROUP_BPF) for"))?;
+                sys::attach(&program, v2.descriptor())
+                    .map_err(broken("attach the device program to"))?;
+            }
+            (DevicePolicy::Container, None, None) => {
+                return Ok(Some(
+                    "WARNING: No device control: the devices controller is not mounted".to_owned(),
+                ));
+            }
+        }
+        Ok(None)
     }
 
     /// Opens the existing group of a container; `None` when no hierarchy has it.
-    pub fn open(_name: &str) -> Result<Option<Cgroup>, CgroupError> {
-        Ok(None)
+    ///
+    /// # Errors
+    /// A name that is not ours, no cgroup file system, or what the kernel refuses.
+    pub fn open(name: &str) -> Result<Option<Cgroup>, CgroupError> {
+        check_name(name)?;
+        let mut groups = Vec::new();
+        for hierarchy in hierarchy::detect()? {
+            groups.extend(Group::open(&hierarchy, name)?);
+        }
+        Ok((!groups.is_empty()).then(|| Cgroup {
+            name: name.to_owned(),
+            groups,
+        }))
     }
 
     /// The name given at creation.
@@ -63,43 +190,212 @@ impl Cgroup {
         &self.name
     }
 
-    /// Moves a process (0 = the caller) into the group, in every hierarchy.
-    pub fn add(&self, _pid: i32) -> Result<(), CgroupError> {
-        Ok(())
+    /// Moves a process (0 = the caller) into the group, in every hierarchy. Children made later
+    /// are born in it.
+    ///
+    /// # Errors
+    /// The process is gone, or what else the kernel refuses.
+    pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
+        let pid = pid.to_string();
+        self.groups
+            .iter()
+            .try_for_each(|group| group.write("cgroup.procs", &pid))
     }
 
-    /// Whether the kernel's OOM killer has killed a process of this group since it was made.
+    /// The group in the v2 hierarchy, for `clone3(CLONE_INTO_CGROUP)`.
+    pub fn unified_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.unified().map(Group::descriptor)
+    }
+
+    /// Whether the kernel's OOM killer has killed a process of this group since it was made;
+    /// remembered by the group, so right after the last process died too.
+    ///
+    /// # Errors
+    /// The group's file cannot be read.
     pub fn oom_killed(&self) -> Result<bool, CgroupError> {
-        Ok(false)
+        let Some(group) = self.with("memory") else {
+            return Ok(false);
+        };
+        let file = match group.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        Ok(group
+            .counter(file, "oom_kill")?
+            .is_some_and(|kills| kills > 0))
     }
 
     /// The memory limit in force, in bytes; `None` when there is none.
     pub fn memory_limit(&self) -> Option<u64> {
-        None
+        let group = self.with("memory")?;
+        let file = match group.version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        // v1 writes "no limit" as the largest multiple of a page.
+        let bytes: u64 = group.read(file).ok()?.trim().parse().ok()?;
+        (bytes < 1 << 62).then_some(bytes)
     }
 
     /// The processes in the group now, as the caller's pid namespace numbers them.
-    pub fn members(&self) -> Result<Vec<i32>, CgroupError> {
-        Ok(Vec::new())
+    pub fn members(&self) -> Vec<i32> {
+        let all = self.groups.iter().flat_map(Group::members);
+        all.collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
-    /// Kills every process of the group with SIGKILL and returns when none is left (bounded).
+    /// Kills every process of the group with SIGKILL and returns when none is left.
+    ///
+    /// The v2 group does it in one step where the kernel can (5.14); else the v1 freezer holds
+    /// the processes still while they are signalled, so that a fork bomb cannot outrun it.
+    ///
+    /// # Errors
+    /// [`CgroupError::Busy`] when a process did not die within 10 s (uninterruptible sleep).
     pub fn kill_all(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(200);
+        while let Some(busy) = self.groups.iter().find(|group| !group.members().is_empty()) {
+            if Instant::now() > deadline {
+                return Err(CgroupError::Busy {
+                    path: busy.directory.clone(),
+                    seconds: PATIENCE.as_secs(),
+                });
+            }
+            let at_once = self
+                .unified()
+                .is_some_and(|g| g.write("cgroup.kill", "1").is_ok());
+            if !at_once || pause > Duration::from_millis(20) {
+                self.kill_frozen();
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
         Ok(())
     }
 
-    /// Removes the group everywhere (and an empty `runner` parent), retrying while it is busy.
+    /// Signals all members, still meanwhile where there is a freezer. A frozen v1 process dies
+    /// only when thawed.
+    fn kill_frozen(&self) {
+        let freezer = self.with("freezer").filter(|g| g.version == Version::V1);
+        let state = |state| freezer.map(|group| group.write("freezer.state", state));
+        // A group that cannot freeze is signalled all the same, again and again.
+        let _ = state("FROZEN");
+        self.groups.iter().for_each(Group::signal_members);
+        let _ = state("THAWED");
+    }
+
+    /// Removes the group everywhere (and an empty `runner` parent), retrying while it is busy:
+    /// the kernel lets go of a group a moment after its last process.
+    ///
+    /// # Errors
+    /// [`CgroupError::Busy`] after 10 s; kill its processes first.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        Ok(())
+        let deadline = Instant::now() + PATIENCE;
+        let mut result = Ok(());
+        for group in &self.groups {
+            let mut pause = Duration::from_micros(200);
+            let removed = loop {
+                match group.remove() {
+                    Ok(true) => break Ok(()),
+                    Ok(false) if Instant::now() < deadline => std::thread::sleep(pause),
+                    Ok(false) => {
+                        let path = group.directory.clone();
+                        break Err(CgroupError::Busy {
+                            path,
+                            seconds: PATIENCE.as_secs(),
+                        });
+                    }
+                    Err(error) => break Err(error),
+                }
+                pause = (pause * 2).min(Duration::from_millis(50));
+            };
+            // The others go all the same; the first failure is reported.
+            result = result.and(removed);
+        }
+        result
     }
 
     /// Kills and removes what a dead monitor left of a group; fine when there is nothing.
-    pub fn remove_stale(_name: &str) -> Result<(), CgroupError> {
-        Ok(())
+    ///
+    /// # Errors
+    /// As [`Cgroup::open`], [`Cgroup::kill_all`] and [`Cgroup::remove`].
+    pub fn remove_stale(name: &str) -> Result<(), CgroupError> {
+        match Self::open(name)? {
+            Some(cgroup) => cgroup.kill_all().and_then(|()| cgroup.remove()),
+            None => Ok(()),
+        }
     }
 
-    /// What the container sees below `/sys/fs/cgroup`.
+    /// What the container sees below `/sys/fs/cgroup`: its own groups, as directories named
+    /// like the host's mounts.
     pub fn view(&self) -> Vec<View> {
-        Vec::new()
+        let pure = self.groups.iter().all(|group| group.version == Version::V2);
+        self.groups
+            .iter()
+            .map(|group| {
+                let name = group
+                    .mount
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy();
+                let name = if pure {
+                    String::new()
+                } else {
+                    name.into_owned()
+                };
+                let many = group.version == Version::V1 && group.controllers.len() > 1;
+                let links = group
+                    .controllers
+                    .iter()
+                    .filter(|c| many && **c != name)
+                    .cloned();
+                View {
+                    host: group.directory.clone(),
+                    links: links.collect(),
+                    name,
+                }
+            })
+            .collect()
+    }
+
+    fn with(&self, controller: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.has(controller))
+    }
+
+    fn unified(&self) -> Option<&Group> {
+        self.groups
+            .iter()
+            .find(|group| group.version == Version::V2)
     }
 }
+
+/// The controllers that these limits need.
+fn needed(limits: &Limits) -> Vec<&'static str> {
+    let memory = limits.memory.is_some() || limits.memory_swap.is_some();
+    [
+        ("memory", memory),
+        ("cpu", limits.cpus.is_some()),
+        ("cpuset", limits.cpuset_cpus.is_some()),
+        ("pids", limits.pids.is_some_and(|n| n > 0)),
+    ]
+    .iter()
+    .filter_map(|&(controller, wanted)| wanted.then_some(controller))
+    .collect()
+}
+
+/// A name that is a single plain directory name.
+fn check_name(name: &str) -> Result<(), CgroupError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let good = (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain);
+    if good {
+        Ok(())
+    } else {
+        Err(CgroupError::Name {
+            name: name.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
