@@ -1,1 +1,30 @@
 //! Shared pieces of the integration tests.
+//!
+//! ```text
+//!   scratch ── a directory of one test; unmounts and removes everything below it
+//!   layers ── builds layers: files, whiteouts and opaques in every form
+//!   mounts ── layerfs, kernel overlayfs and fuse-overlayfs mounts with one face
+//!   snapshot ── a tree with every attribute, and readable differences
+//!   lowers ── hash of every lower before and after (contract R7)
+//!   operations, sequences ── an interpreter of file operations, and random ones
+//!   user ── code run as another user
+//!   programs, process ── where our binaries are; running them with a time limit
+//!   container ── one `runner` state directory and its calls
+//!   sys ── the few system calls that need `unsafe`
+//! ```
+//!
+//! Every test makes its own [`scratch::Scratch`]; nothing is shared but the test root.
+#![allow(clippy::unwrap_used)] // a harness that fails shall panic with the place
+
+pub mod container;
+pub mod layers;
+pub mod lowers;
+pub mod mounts;
+pub mod operations;
+pub mod process;
+pub mod programs;
+pub mod scratch;
+pub mod sequences;
+pub mod snapshot;
+pub mod sys;
+pub mod user;

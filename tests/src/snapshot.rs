@@ -1,0 +1,236 @@
+//! A picture of a tree with every attribute, and readable differences between two.
+//!
+//! Two trees that hold the same must give the same picture, so numbers that legitimately differ
+//! (inode and device numbers, directory sizes, ctime, atime) are left out; hard links are told by
+//! the first name of their group. [`View`] leaves out more where a comparison calls for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::sys;
+
+/// What a picture holds.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Modification times at or after this (seconds) read `recent`: for trees changed by the same
+    /// operations at different moments.
+    pub recent: Option<i64>,
+    /// Leave out modification times of directories.
+    pub no_dir_times: bool,
+    /// Leave out link counts and hard-link groups of files.
+    pub no_links: bool,
+    /// Add inode number, ctime and directory link count: for a tree compared with itself.
+    pub identity: bool,
+    /// Paths (relative) not looked at, with all below.
+    pub skip: Vec<PathBuf>,
+}
+
+impl View {
+    /// All but what two equal trees cannot share.
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// For a tree compared with itself later.
+    pub fn everything() -> Self {
+        Self { identity: true, ..Self::default() }
+    }
+
+    /// Times since `start` (seconds) all count as the same.
+    pub fn since(start: i64) -> Self {
+        Self { recent: Some(start), ..Self::default() }
+    }
+}
+
+/// A tree's picture: path → one line that tells all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    entries: BTreeMap<OsString, String>,
+}
+
+impl Snapshot {
+    /// Takes the picture of the tree at `root`, the root itself included as `.`.
+    ///
+    /// # Panics
+    /// If anything cannot be read: a tree that cannot be read is a failure of its own.
+    #[track_caller]
+    pub fn of(root: &Path, view: &View) -> Self {
+        let mut walk = Walk { root, view, groups: HashMap::new(), entries: BTreeMap::new() };
+        walk.visit(Path::new("."));
+        Self { entries: walk.entries }
+    }
+
+    /// Names in it.
+    pub fn names(&self) -> Vec<String> {
+        self.entries.keys().map(|k| k.to_string_lossy().into_owned()).collect()
+    }
+
+    /// The line of one path.
+    pub fn get(&self, path: &str) -> Option<&str> {
+        self.entries.get(std::ffi::OsStr::new(path)).map(String::as_str)
+    }
+
+    /// The differences as text, empty if there are none: `-` lines are only in `self`.
+    pub fn diff(&self, other: &Self) -> String {
+        let mut out = String::new();
+        for (path, line) in &self.entries {
+            match other.entries.get(path) {
+                None => writeln!(out, "- {path:?}: {line}").unwrap(),
+                Some(there) if there != line => {
+                    writeln!(out, "- {path:?}: {line}\n+ {path:?}: {there}").unwrap();
+                }
+                Some(_) => {}
+            }
+        }
+        for (path, line) in &other.entries {
+            if !self.entries.contains_key(path) {
+                writeln!(out, "+ {path:?}: {line}").unwrap();
+            }
+        }
+        out
+    }
+
+    /// Panics with the differences if there are any.
+    #[track_caller]
+    pub fn assert_same(&self, other: &Self, what: &str) {
+        let diff = self.diff(other);
+        assert!(diff.is_empty(), "{what}: the trees differ (- wanted, + found):\n{diff}");
+    }
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    view: &'a View,
+    /// (device, inode) → first path seen.
+    groups: HashMap<(u64, u64), PathBuf>,
+    entries: BTreeMap<OsString, String>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, path: &Path) {
+        if self.view.skip.iter().any(|s| s == path) {
+            return;
+        }
+        let full = self.root.join(path);
+        let meta = fs::symlink_metadata(&full)
+            .unwrap_or_else(|e| panic!("picture of {}: {e}", full.display()));
+        let line = self.line(path, &full, &meta);
+        self.entries.insert(path.as_os_str().to_owned(), line);
+        if meta.is_dir() {
+            let mut names: Vec<_> = fs::read_dir(&full)
+                .unwrap_or_else(|e| panic!("picture of {}: {e}", full.display()))
+                .map(|e| e.unwrap_or_else(|e| panic!("listing {}: {e}", full.display())))
+                .map(|e| e.file_name())
+                .collect();
+            names.sort();
+            for pair in names.windows(2) {
+                assert_ne!(pair[0], pair[1], "D1: listed twice in {}", full.display());
+            }
+            for name in names {
+                let child = if path == Path::new(".") { name.into() } else { path.join(name) };
+                self.visit(&child);
+            }
+        }
+    }
+
+    fn line(&mut self, path: &Path, full: &Path, meta: &fs::Metadata) -> String {
+        let kind = meta.file_type();
+        let mut line = String::new();
+        let letter = match () {
+            () if kind.is_dir() => 'd',
+            () if kind.is_symlink() => 'l',
+            () if kind.is_fifo() => 'p',
+            () if kind.is_socket() => 's',
+            () if kind.is_char_device() => 'c',
+            () if kind.is_block_device() => 'b',
+            () => '-',
+        };
+        let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+        write!(line, "{letter}{mode:04o} {uid}:{gid}").unwrap();
+        self.times(&mut line, meta);
+        if !kind.is_dir() {
+            write!(line, " size={}", meta.size()).unwrap();
+            if !self.view.no_links {
+                self.links(&mut line, path, meta);
+            }
+        }
+        if self.view.identity {
+            write!(line, " ino={} ctime={}.{:09}", meta.ino(), meta.ctime(), meta.ctime_nsec()).unwrap();
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            write!(line, " rdev={:#x}", meta.rdev()).unwrap();
+        }
+        if kind.is_symlink() {
+            write!(line, " -> {:?}", fs::read_link(full).unwrap()).unwrap();
+        }
+        for (name, value) in sys::xattrs(full).unwrap_or_else(|e| panic!("{}: {e}", full.display())) {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            write!(line, " {name}={}", hex(&value)).unwrap();
+        }
+        if kind.is_file() {
+            write!(line, " sha={}", hash(full)).unwrap();
+        }
+        line
+    }
+
+    fn times(&self, line: &mut String, meta: &fs::Metadata) {
+        if meta.is_dir() && self.view.no_dir_times {
+            return;
+        }
+        match self.view.recent {
+            Some(start) if meta.mtime() >= start => line.push_str(" mtime=recent"),
+            _ => write!(line, " mtime={}.{:09}", meta.mtime(), meta.mtime_nsec()).unwrap(),
+        }
+    }
+
+    fn links(&mut self, line: &mut String, path: &Path, meta: &fs::Metadata) {
+        write!(line, " nlink={}", meta.nlink()).unwrap();
+        if meta.nlink() > 1 {
+            let key = (meta.dev(), meta.ino());
+            let first = self.groups.entry(key).or_insert_with(|| path.to_owned());
+            if first != path {
+                write!(line, " same-as={:?}", first).unwrap();
+            }
+        }
+    }
+}
+
+fn hash(path: &Path) -> String {
+    let mut file = fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let n = file.read(&mut buffer).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let shown = bytes.iter().take(48).fold(String::new(), |mut s, b| {
+        write!(s, "{b:02x}").unwrap();
+        s
+    });
+    if bytes.len() > 48 { format!("{shown}+{}", bytes.len() - 48) } else { shown }
+}
+
+/// Copies a tree with every attribute (`cp -a`): the plain tree that a union is compared with.
+pub fn plain_copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let mut source = from.as_os_str().to_owned();
+    source.push("/.");
+    let to_text = to.as_os_str();
+    assert!(!to_text.as_bytes().is_empty());
+    crate::process::call("cp", &["-a".as_ref(), source.as_os_str(), to_text]).ok();
+}

@@ -1,0 +1,184 @@
+//! What a test run left on the machine: mounts, processes, cgroups, scratch directories.
+//!
+//! Other people may run layerfs on the same machine, so a thing counts as ours only if it names a
+//! scratch directory of the tests, or (cgroups) appeared since [`Before`] was taken and is empty.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// How the path of every scratch directory begins.
+pub const SCRATCH_PREFIX: &str = "/var/tmp/layerfs-tests-";
+
+/// One line of /proc/self/mountinfo.
+#[derive(Debug, Clone)]
+pub struct MountLine {
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// File system type, e.g. `fuse.layerfs`.
+    pub kind: String,
+    /// The whole line.
+    pub line: String,
+}
+
+/// All mounts that this process sees, in the order they were made.
+pub fn mount_table() -> Vec<MountLine> {
+    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn parse_mounts(text: &str) -> Vec<MountLine> {
+    let parse = |line: &str| {
+        let point = unescape(line.split(' ').nth(4)?);
+        let kind = line.split(" - ").nth(1)?.split(' ').next()?.to_owned();
+        Some(MountLine { point, kind, line: line.to_owned() })
+    };
+    text.lines().filter_map(parse).collect()
+}
+
+/// Undoes the kernel's `\040` escapes.
+fn unescape(text: &str) -> PathBuf {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let octal = (bytes[i] == b'\\')
+            .then(|| bytes.get(i + 1..i + 4))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                out.push(byte);
+                i += 4;
+            }
+            None => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+/// layerfs mounts at or below `path`.
+pub fn fuse_mounts_below(path: &Path) -> Vec<PathBuf> {
+    mount_table()
+        .into_iter()
+        .filter(|m| m.kind.starts_with("fuse") && m.point.starts_with(path))
+        .map(|m| m.point)
+        .collect()
+}
+
+/// Live processes whose command line holds `text`, apart from this one.
+pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
+    let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<_> = all
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != std::process::id() as i32)
+        .filter_map(|pid| {
+            let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&raw).replace('\0', " ");
+            line.contains(text).then_some((pid, line))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// What was there before a test run.
+#[derive(Debug, Default)]
+pub struct Before {
+    cgroups: BTreeSet<PathBuf>,
+}
+
+impl Before {
+    /// Looks now.
+    pub fn now() -> Self {
+        Self { cgroups: cgroups() }
+    }
+
+    /// One path per line.
+    pub fn to_text(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for path in &self.cgroups {
+            out.extend(path.as_os_str().as_bytes());
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// Reads what [`Self::to_text`] wrote.
+    pub fn from_text(text: &[u8]) -> Self {
+        let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+        let cgroups = lines.map(|l| PathBuf::from(OsString::from_vec(l.to_vec()))).collect();
+        Self { cgroups }
+    }
+
+    /// What of ours is there now, one line each.
+    pub fn leaks(&self) -> Vec<String> {
+        let ours = |path: &Path| path.as_os_str().as_bytes().starts_with(SCRATCH_PREFIX.as_bytes());
+        let mut found = Vec::new();
+        for mount in mount_table() {
+            if ours(&mount.point) || mount.line.contains(SCRATCH_PREFIX) {
+                found.push(format!("mount {} ({})", mount.point.display(), mount.kind));
+            }
+        }
+        for (pid, line) in processes_naming(SCRATCH_PREFIX) {
+            found.push(format!("process {pid}: {line}"));
+        }
+        for path in cgroups().difference(&self.cgroups) {
+            let tasks = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+            if tasks.is_empty() && path.exists() {
+                found.push(format!("empty cgroup {}", path.display()));
+            }
+        }
+        for entry in fs::read_dir("/var/tmp").into_iter().flatten().flatten() {
+            if ours(&entry.path()) {
+                found.push(format!("directory {}", entry.path().display()));
+            }
+        }
+        found
+    }
+}
+
+/// All cgroup directories whose path speaks of the runner.
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = todo.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                continue;
+            }
+            let path = entry.path();
+            if path.to_string_lossy().contains("runner") {
+                found.insert(path.clone());
+            }
+            todo.push(path);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_escapes_are_undone() {
+        let line = "36 35 98:0 / /a\\040b\\134c rw shared:1 - fuse.layerfs layerfs rw\n";
+        let mounts = parse_mounts(line);
+        assert_eq!(mounts.len(), 1);
+        assert_eq!(mounts[0].point, Path::new("/a b\\c"));
+        assert_eq!(mounts[0].kind, "fuse.layerfs");
+    }
+
+    #[test]
+    fn before_survives_its_text() {
+        let before = Before { cgroups: ["/a".into(), "/b c".into()].into() };
+        assert_eq!(Before::from_text(&before.to_text()).cgroups, before.cgroups);
+    }
+}
