@@ -1,0 +1,35 @@
+//! The transport's two system calls that need `unsafe`: fork, and the ioctl that asks who serves.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::unistd::{ForkResult, fork};
+
+use super::ioctl::SERVER;
+
+nix::ioctl_read_bad!(server_ioctl, SERVER, [u64; 2]);
+
+/// Forks. The caller must be the process's only thread.
+///
+/// # Errors
+/// What fork(2) fails with; and `EBUSY` if the process has other threads.
+pub(super) fn fork_single_threaded() -> io::Result<ForkResult> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: with one thread no lock is held by a thread that the child would not have.
+    Ok(unsafe { fork() }?)
+}
+
+/// Process id and pid namespace of the daemon that serves the layerfs mount of the open `file`.
+///
+/// # Errors
+/// `ENOTTY` if it does not say (or is no layerfs), `ENOTCONN` if it is dead.
+pub(super) fn ask_server(file: impl AsFd) -> io::Result<[u64; 2]> {
+    let mut server = [0; 2];
+    // SAFETY: the command is declared as writing two u64, which is what the pointer leads to.
+    unsafe { server_ioctl(file.as_fd().as_raw_fd(), &raw mut server) }?;
+    Ok(server)
+}
