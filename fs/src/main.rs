@@ -1,3 +1,5 @@
 //! The `layerfs` command.
 
-fn main() {}
+fn main() {
+    std::process::exit(layerfs::cli::run(std::env::args_os()));
+}

@@ -1,1 +1,126 @@
-//! (to come)
+//! The command line: one verb, one file.
+//!
+//! ```text
+//!   argv ──> a verb?            mount | unmount | completion | man
+//!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
+//!                                   both mount by mount::start(Plan)
+//! ```
+//!
+//! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage.
+
+mod completion;
+mod drop_in;
+mod man;
+mod mount;
+mod options;
+mod unmount;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a failure.
+const FAILED: i32 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  layerfs mount --lower /srv/base --upper /srv/diff --work /srv/work /mnt
+  layerfs mount --lower /srv/patch --lower /srv/base /mnt      # read-only
+  layerfs unmount /mnt
+
+As fuse-overlayfs is called (also under that name):
+  layerfs -o lowerdir=/srv/patch:/srv/base,upperdir=/srv/diff,workdir=/srv/work /mnt
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage.
+Logs go to stderr, as RUST_LOG says (RUST_LOG=layerfs=debug).";
+
+/// A union file system in user space: read-only layers below, one writable diff on top.
+#[derive(Debug, Parser)]
+#[command(name = "layerfs", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Mount(mount::Args),
+    Unmount(unmount::Args),
+    Completion(completion::Args),
+    Man(man::Args),
+}
+
+/// Runs the command line `args` (with the program's name) and gives the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let verbs: Vec<String> = Cli::command()
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    let result = if let Some(form) = drop_in::form(&args, &verbs) {
+        drop_in::run(form, &args)
+    } else {
+        Cli::try_parse_from(&args)
+            .map_err(Stop::Usage)
+            .and_then(|cli| match cli.verb {
+                Verb::Mount(args) => mount::run(args).map_err(Stop::Failed),
+                Verb::Unmount(args) => unmount::run(&args).map_err(Stop::Failed),
+                Verb::Completion(args) => completion::run(&args).map_err(Stop::Failed),
+                Verb::Man(args) => man::run(&args).map_err(Stop::Failed),
+            })
+    };
+    match result {
+        Ok(()) => 0,
+        Err(Stop::Failed(message)) => {
+            eprintln!("layerfs: {message}");
+            FAILED
+        }
+        Err(Stop::Usage(error)) => {
+            // Help and version come this way too, with exit code 0. A closed pipe is no news.
+            let _ = error.print();
+            error.exit_code()
+        }
+    }
+}
+
+/// Why a command line ends early.
+enum Stop {
+    /// It was not understood, or asked for help.
+    Usage(clap::Error),
+    /// It was understood, and failed.
+    Failed(String),
+}
+
+/// The whole command, for help pages and completions.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Sends logs to stderr: what `RUST_LOG` says, else warnings, or everything with `debug`.
+fn start_logging(debug: bool) {
+    let default = if debug {
+        "layerfs=trace"
+    } else {
+        "layerfs=warn"
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // Fails only if someone in this process logs already; then his way holds.
+    let _ = logs.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+}

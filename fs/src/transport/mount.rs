@@ -313,12 +313,12 @@ pub enum UnmountError {
         path: PathBuf,
     },
     /// Something else is mounted there.
-    #[error("{}: not a layerfs but a {} mount: use umount", path.display(), kind.display())]
+    #[error("{}: not a layerfs but a {kind} mount: use umount", path.display())]
     NotLayerfs {
         /// As given.
         path: PathBuf,
         /// The type of file system there.
-        kind: OsString,
+        kind: String,
     },
     /// It is in use.
     #[error(
