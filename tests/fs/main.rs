@@ -1,4 +1,16 @@
 //! The union file system's contract, rule by rule; a test's name carries the rule's number.
 #![allow(clippy::unwrap_used)]
 
+mod attributes;
+mod copy_up;
+mod data;
+mod directories;
 mod harness;
+mod identity;
+mod limits;
+mod locks;
+mod names;
+mod places;
+mod privileges;
+mod reading;
+mod upper_format;

@@ -7,6 +7,7 @@
 //!   snapshot ── a tree with every attribute, and readable differences
 //!   lowers ── hash of every lower before and after (contract R7)
 //!   operations, sequences ── an interpreter of file operations, and random ones
+//!   stage ── a writable union with a plain copy beside it, the usual start of a test
 //!   user ── code run as another user
 //!   programs, process ── where our binaries are; running them with a time limit
 //!   container ── one `runner` state directory and its calls
@@ -26,5 +27,6 @@ pub mod programs;
 pub mod scratch;
 pub mod sequences;
 pub mod snapshot;
+pub mod stage;
 pub mod sys;
 pub mod user;
