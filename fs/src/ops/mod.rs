@@ -1,222 +1,98 @@
-//! The operations: STUB with the final signatures; the real ones are being written.
-#![allow(unused_variables, missing_docs, clippy::too_many_arguments)]
+//! The operations of the file system, one file per family. They know nothing of FUSE.
+//!
+//! ```text
+//!   open         layers and upper become a FileSystem
+//!   lookup       a name in a directory becomes a node
+//!   place        a node's object below, and what is done there
+//!   attributes   getattr, setattr, readlink, statfs
+//!   raise        copy-up, with the locks it needs
+//!   create       mknod, mkdir, symlink, create, link
+//!   remove       unlink, rmdir
+//!   rename       rename with its flags
+//!   files        open, read, write, fsync, fallocate, seek, copy_file_range, release
+//!   directories  opendir, readdir, readdirplus, fsyncdir, releasedir
+//!   xattrs       extended attributes and ACLs
+//!   flags        the chattr ioctls
+//! ```
+//!
+//! Locks are taken here, in the order told in [`crate::inode`]. An operation that needs a copy-up does
+//! that first and locks names after, then looks again: what it found may have changed.
 
-use std::ffi::{OsStr, OsString};
+mod attributes;
+mod create;
+mod directories;
+mod files;
+mod flags;
+mod lookup;
+mod open;
+mod place;
+mod raise;
+mod remove;
+mod rename;
+mod xattrs;
 
-use crate::error::{Error, OpenError, Result};
-use crate::types::*;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
-/// A union, opened and ready to serve.
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::inode::{Handles, Node, OpenDir, OpenFile, Table};
+use crate::sys::fdcache::FdCache;
+use crate::types::{Metacopy, NodeId};
+use crate::union::lower::Layers;
+use crate::upper::Upper;
+
+/// The longest name, in bytes.
+pub(crate) const NAME_MAX: usize = 255;
+
+/// A union, opened and ready to serve. All operations take `&self` and may run at once.
 #[derive(Debug)]
-pub struct FileSystem {}
+pub struct FileSystem {
+    layers: Layers,
+    upper: Option<Upper>,
+    table: Table,
+    files: Handles<OpenFile>,
+    dirs: Handles<OpenDir>,
+    fds: Arc<FdCache>,
+    metacopy: Metacopy,
+    noatime: bool,
+    /// One directory changes its place at a time: no two moves make a loop of each other.
+    renames: Mutex<()>,
+}
 
 impl FileSystem {
-    /// Opens the layers, takes the upper's locks, recovers what a crash left.
-    pub fn open(config: &Config) -> Result<Self, OpenError> {
-        Err(OpenError::NoLower)
+    /// The upper, or EROFS.
+    fn upper(&self) -> Result<&Upper> {
+        self.upper.as_ref().ok_or(Error::ReadOnly)
     }
 
-    /// Syncs the upper and removes the volatile marker: the clean end.
-    pub fn close(&self) -> Result<()> {
-        Ok(())
+    /// The node of that id, or ESTALE.
+    fn node(&self, id: NodeId) -> Result<Arc<Node>> {
+        self.table.get(id).ok_or(Error::Stale)
     }
 
-    /// Takes back `count` lookups of `node`.
-    pub fn forget(&self, node: NodeId, count: u64) {}
-
-    pub fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Entry> {
-        Err(Error::Unsupported)
+    /// The node of that id, which must be a directory.
+    fn directory(&self, id: NodeId) -> Result<Arc<Node>> {
+        let node = self.node(id)?;
+        node.as_directory()?;
+        Ok(node)
     }
 
-    pub fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attr> {
-        Err(Error::Unsupported)
+    /// How many nodes are known now.
+    pub fn nodes(&self) -> usize {
+        self.table.len()
     }
+}
 
-    pub fn setattr(&self, node: NodeId, handle: Option<Handle>, change: &SetAttr) -> Result<Attr> {
-        Err(Error::Unsupported)
+/// Whether a name can be looked up at all.
+fn check_name(name: &OsStr) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(Error::NameTooLong);
     }
-
-    pub fn readlink(&self, node: NodeId) -> Result<OsString> {
-        Err(Error::Unsupported)
+    if name.is_empty() || name.as_bytes().contains(&b'/') {
+        return Err(Error::Invalid);
     }
-
-    pub fn mknod(
-        &self,
-        caller: &Caller,
-        parent: NodeId,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        rdev: u64,
-    ) -> Result<Entry> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn mkdir(
-        &self,
-        caller: &Caller,
-        parent: NodeId,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-    ) -> Result<Entry> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn symlink(
-        &self,
-        caller: &Caller,
-        parent: NodeId,
-        name: &OsStr,
-        target: &OsStr,
-    ) -> Result<Entry> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn unlink(&self, parent: NodeId, name: &OsStr) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn rmdir(&self, parent: NodeId, name: &OsStr) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn rename(
-        &self,
-        parent: NodeId,
-        name: &OsStr,
-        new_parent: NodeId,
-        new_name: &OsStr,
-        mode: RenameMode,
-    ) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn link(&self, node: NodeId, new_parent: NodeId, new_name: &OsStr) -> Result<Entry> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn open_file(&self, node: NodeId, flags: i32) -> Result<Handle> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn create(
-        &self,
-        caller: &Caller,
-        parent: NodeId,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        flags: i32,
-    ) -> Result<(Entry, Handle)> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn flush(&self, handle: Handle) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn release(&self, handle: Handle) {}
-
-    pub fn fsync(&self, handle: Handle, data_only: bool) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn opendir(&self, node: NodeId) -> Result<Handle> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn readdir(
-        &self,
-        handle: Handle,
-        offset: u64,
-        take: &mut dyn FnMut(&DirEntry) -> bool,
-    ) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn readdirplus(
-        &self,
-        handle: Handle,
-        offset: u64,
-        take: &mut dyn FnMut(&DirEntry, &Entry) -> bool,
-    ) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn releasedir(&self, handle: Handle) {}
-
-    pub fn fsyncdir(&self, handle: Handle, data_only: bool) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn statfs(&self) -> Result<StatFs> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn getxattr(&self, node: NodeId, name: &OsStr) -> Result<Vec<u8>> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn listxattr(&self, node: NodeId) -> Result<Vec<u8>> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn setxattr(
-        &self,
-        caller: &Caller,
-        node: NodeId,
-        name: &OsStr,
-        value: &[u8],
-        mode: SetXattrMode,
-    ) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn fallocate(&self, handle: Handle, offset: u64, length: u64, mode: i32) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn seek(&self, handle: Handle, offset: u64, what: Seek) -> Result<u64> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn copy_file_range(
-        &self,
-        from: Handle,
-        from_offset: u64,
-        to: Handle,
-        to_offset: u64,
-        length: u64,
-    ) -> Result<usize> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn inode_flags(&self, handle: Handle) -> Result<u32> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn set_inode_flags(&self, handle: Handle, flags: u32) -> Result<()> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn project_attr(&self, handle: Handle) -> Result<ProjectAttr> {
-        Err(Error::Unsupported)
-    }
-
-    pub fn set_project_attr(&self, handle: Handle, attr: &ProjectAttr) -> Result<()> {
-        Err(Error::Unsupported)
-    }
+    Ok(())
 }

@@ -1,1 +1,17 @@
-//! (to come)
+//! System calls that std, rustix and nix lack or leave raw, and thin safe wrappers over them.
+//!
+//! ```text
+//!   at       an object's address (dirfd + name, or an O_PATH fd) and everything done to it
+//!   creds    create files as somebody else without losing our capabilities
+//!   fdcache  a bounded cache of directory fds
+//!   flags    the chattr ioctls
+//!   mounts   a private read-only clone of a layer's mount
+//! ```
+//!
+//! Every `unsafe` block of the crate's lower floors is here.
+
+pub mod at;
+pub mod creds;
+pub mod fdcache;
+pub mod flags;
+pub mod mounts;

@@ -1,0 +1,415 @@
+//! A layer that is a directory tree, in overlay or AUFS form.
+//!
+//! ```text
+//!   Layer ── root LayerDir ── child LayerDir ── ...      (each knows its parent and name,
+//!              │                                          never changes, opens its fd when asked)
+//!              └─ listing: names → type, read at the first lookup, then "no such name" and
+//!                 `.wh.` are answered from memory
+//! ```
+//!
+//! The tree below is immutable while it is a layer; where somebody changes it all the same (`/` as a
+//! layer), an object that is gone is absent, and nothing worse happens. No lock guards anything here
+//! but the once-filled cells.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat2, statat};
+use rustix::io::Errno;
+
+use super::marks::{self, Marks, Opaque};
+use crate::error::Result;
+use crate::sys::at::At;
+use crate::sys::fdcache::{FdCache, FdKey};
+use crate::sys::mounts::{clone_read_only, open_directory};
+
+/// A directory with more names than this is not kept in memory; each lookup asks the disk.
+const LISTING_MAX: usize = 1 << 16;
+
+/// What we believe a layer (R4): each could make it show another layer's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// Follow `overlay.redirect`.
+    pub redirect: bool,
+    /// Follow `overlay.metacopy`.
+    pub metacopy: bool,
+}
+
+/// One read-only layer.
+#[derive(Debug)]
+pub struct Layer {
+    /// 1 for the lowest layer, counting upwards: part of inode numbers, constant when layers are
+    /// added on top.
+    pub position: u16,
+    /// Where it lies, for messages.
+    pub path: PathBuf,
+    root: Arc<OwnedFd>,
+    device: u64,
+    /// Whether its redirects and metadata-only copies are followed (R4).
+    pub trust: Trust,
+    /// Directories that are not of the layer though they lie in it: the upper and the workdir.
+    hidden: Vec<(u64, u64)>,
+    fds: Arc<FdCache>,
+}
+
+/// A directory of a layer.
+#[derive(Debug)]
+pub struct LayerDir {
+    layer: Arc<Layer>,
+    parent: Option<Arc<LayerDir>>,
+    name: Box<OsStr>,
+    key: FdKey,
+    listing: OnceLock<Listing>,
+    marks: OnceLock<Marks>,
+}
+
+/// What a directory holds, whiteouts apart.
+#[derive(Debug)]
+enum Listing {
+    Known {
+        names: HashMap<Box<OsStr>, FileType>,
+        whiteouts: HashSet<Box<OsStr>>,
+        opaque: bool,
+    },
+    TooLarge,
+}
+
+/// An object of a layer.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its attributes, with the device number and type it is to show.
+    pub stat: Stat,
+    /// Its marks. Of directories see [`LayerDir::marks`] instead.
+    pub marks: Marks,
+}
+
+/// What a name means in one directory of a layer.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing: ask the next layer.
+    Absent,
+    /// Deleted: ask no further.
+    Whiteout,
+    /// This object.
+    Object(Box<Object>),
+}
+
+/// One line of a directory's listing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The name.
+    pub name: OsString,
+    /// Its type; `None` is a whiteout.
+    pub kind: Option<FileType>,
+    /// Its inode number in the layer (0 for whiteouts).
+    pub ino: u64,
+}
+
+impl Layer {
+    /// Opens the directory at `path`; `position` counts from 1 at the bottom, `hidden` are (device,
+    /// inode) of directories to leave out. Gives the layer's root.
+    pub fn open(
+        path: &Path,
+        position: u16,
+        trust: Trust,
+        hidden: Vec<(u64, u64)>,
+        fds: Arc<FdCache>,
+    ) -> rustix::io::Result<Arc<LayerDir>> {
+        let root = match clone_read_only(path) {
+            // Not allowed to clone mounts: read the directory as it stands.
+            Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => open_directory(path)?,
+            other => other?,
+        };
+        let device = At::Fd(root.as_fd()).stat()?.st_dev;
+        let key = fds.key();
+        let layer = Arc::new(Self {
+            position,
+            path: path.to_owned(),
+            root: Arc::new(root),
+            device,
+            trust,
+            hidden,
+            fds,
+        });
+        Ok(Arc::new(LayerDir {
+            layer,
+            parent: None,
+            name: Box::from(OsStr::new("")),
+            key,
+            listing: OnceLock::new(),
+            marks: OnceLock::new(),
+        }))
+    }
+
+    /// The st_dev of its objects (a btrfs subvolume inside may have another).
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+}
+
+impl LayerDir {
+    /// The layer it is of.
+    pub fn layer(&self) -> &Arc<Layer> {
+        &self.layer
+    }
+
+    /// The directory `name` in this one; the caller knows that it is one.
+    pub fn child(self: &Arc<Self>, name: &OsStr) -> Arc<Self> {
+        Arc::new(Self {
+            layer: self.layer.clone(),
+            parent: Some(self.clone()),
+            name: Box::from(name),
+            key: self.layer.fds.key(),
+            listing: OnceLock::new(),
+            marks: OnceLock::new(),
+        })
+    }
+
+    /// Its path from the layer's root, with a leading `/`.
+    pub fn path(&self) -> OsString {
+        let mut names = Vec::new();
+        let mut here = self;
+        while let Some(parent) = &here.parent {
+            names.push(&here.name);
+            here = parent;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+        }
+        OsString::from_vec(if path.is_empty() { b"/".to_vec() } else { path })
+    }
+
+    /// An `O_PATH` fd of it.
+    pub fn fd(&self) -> Result<Arc<OwnedFd>> {
+        let Some(parent) = &self.parent else {
+            return Ok(self.layer.root.clone());
+        };
+        self.layer.fds.get(self.key, || {
+            let parent = parent.fd()?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok(openat2(
+                &parent,
+                &*self.name,
+                flags,
+                Mode::empty(),
+                ResolveFlags::NO_XDEV,
+            )?)
+        })
+    }
+
+    /// lstat(2) of a name in it.
+    pub fn stat(&self, name: &OsStr) -> Result<Stat> {
+        Ok(statat(self.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Its own attributes.
+    pub fn own_stat(&self) -> Result<Stat> {
+        Ok(At::Fd(self.fd()?.as_fd()).stat()?)
+    }
+
+    /// Its marks, read once; the AUFS form of opaque included.
+    pub fn marks(&self) -> Result<&Marks> {
+        if let Some(marks) = self.marks.get() {
+            return Ok(marks);
+        }
+        let mut marks = Marks::read(At::Fd(self.fd()?.as_fd()))?;
+        let by_name = match self.listing()? {
+            Listing::Known { opaque, .. } => *opaque,
+            Listing::TooLarge => self.exists(OsStr::from_bytes(marks::WH_OPAQUE))?,
+        };
+        if by_name {
+            marks.opaque = Opaque::Yes;
+        }
+        Ok(self.marks.get_or_init(|| marks))
+    }
+
+    /// What `name` means here.
+    pub fn lookup(&self, name: &OsStr) -> Result<Found> {
+        if marks::is_wh_name(name) {
+            return Ok(Found::Absent);
+        }
+        let (present, whiteout) = match self.listing()? {
+            Listing::Known {
+                names, whiteouts, ..
+            } => (names.contains_key(name), whiteouts.contains(name)),
+            Listing::TooLarge => {
+                let wh: OsString = OsString::from_vec([marks::WH_PREFIX, name.as_bytes()].concat());
+                (true, self.exists(&wh)?)
+            }
+        };
+        // A whiteout hides lower layers only, never its sibling: look for the object first.
+        let object = if present {
+            self.object(name)?
+        } else {
+            Found::Absent
+        };
+        match object {
+            Found::Absent if whiteout => Ok(Found::Whiteout),
+            found => Ok(found),
+        }
+    }
+
+    /// Everything in it, `.` and `..` and the AUFS names apart; whiteouts are told as such.
+    pub fn entries(&self) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut hidden = Vec::new();
+        self.scan(|name, kind, ino| {
+            if let Some(target) = marks::hidden_name(name) {
+                hidden.push(target.to_owned());
+            } else if !marks::is_wh_name(name) {
+                listed.push(Listed {
+                    name: name.to_owned(),
+                    kind: Some(kind),
+                    ino,
+                });
+            }
+            true
+        })?;
+        let marks = self.marks()?;
+        let marked_files = marks.impure || marks.opaque == Opaque::XWhiteouts;
+        let mut index = 0;
+        while index < listed.len() {
+            if self.needs_a_look(listed[index].kind, marked_files) {
+                match self.object(&listed[index].name)? {
+                    Found::Absent => {
+                        listed.swap_remove(index);
+                        continue;
+                    }
+                    Found::Whiteout => listed[index].kind = None,
+                    Found::Object(object) => {
+                        listed[index].kind = Some(FileType::from_raw_mode(object.stat.st_mode));
+                    }
+                }
+            }
+            index += 1;
+        }
+        if !hidden.is_empty() {
+            let names: HashSet<_> = listed.iter().map(|entry| entry.name.clone()).collect();
+            hidden.retain(|name| !names.contains(name));
+            listed.extend(hidden.into_iter().map(|name| Listed {
+                name,
+                kind: None,
+                ino: 0,
+            }));
+        }
+        Ok(listed)
+    }
+
+    /// Types that a listing alone cannot tell: whiteouts among devices, stand-ins and xattr
+    /// whiteouts among files, our own trees among directories.
+    fn needs_a_look(&self, kind: Option<FileType>, marked_files: bool) -> bool {
+        match kind {
+            Some(FileType::CharacterDevice | FileType::Unknown) => true,
+            Some(FileType::Directory) => !self.layer.hidden.is_empty(),
+            Some(FileType::RegularFile) => marked_files,
+            _ => false,
+        }
+    }
+
+    /// The object of that name, not minding `.wh.` names.
+    fn object(&self, name: &OsStr) -> Result<Found> {
+        let fd = self.fd()?;
+        let at = At::Name(fd.as_fd(), name);
+        let mut stat = match at.stat() {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Found::Absent),
+            Err(error) => return Err(error.into()),
+        };
+        if marks::is_char00(&stat) {
+            return Ok(Found::Whiteout);
+        }
+        let mut found = Marks::default();
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                if self.layer.hidden.contains(&(stat.st_dev, stat.st_ino)) {
+                    return Ok(Found::Absent);
+                }
+            }
+            FileType::RegularFile if may_be_marked(&stat) => {
+                found = Marks::read(at)?;
+                if stat.st_size == 0 && found.whiteout && self.shows_x_whiteouts()? {
+                    return Ok(Found::Whiteout);
+                }
+                if stat.st_size == 0 && found.char00 {
+                    stat.st_mode = (stat.st_mode & 0o7777) | libc::S_IFCHR;
+                }
+            }
+            _ => {}
+        }
+        Ok(Found::Object(Box::new(Object { stat, marks: found })))
+    }
+
+    fn shows_x_whiteouts(&self) -> Result<bool> {
+        Ok(self.marks()?.opaque == Opaque::XWhiteouts)
+    }
+
+    fn exists(&self, name: &OsStr) -> Result<bool> {
+        match At::Name(self.fd()?.as_fd(), name).stat() {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn listing(&self) -> Result<&Listing> {
+        if let Some(listing) = self.listing.get() {
+            return Ok(listing);
+        }
+        let mut names = HashMap::new();
+        let mut whiteouts = HashSet::new();
+        let mut opaque = false;
+        let whole = self.scan(|name, kind, _| {
+            if name.as_bytes() == marks::WH_OPAQUE {
+                opaque = true;
+            } else if let Some(target) = marks::hidden_name(name) {
+                whiteouts.insert(Box::from(target));
+            } else if !marks::is_wh_name(name) {
+                names.insert(Box::from(name), kind);
+            }
+            names.len() < LISTING_MAX
+        })?;
+        let listing = match whole {
+            true => Listing::Known {
+                names,
+                whiteouts,
+                opaque,
+            },
+            false => Listing::TooLarge,
+        };
+        Ok(self.listing.get_or_init(|| listing))
+    }
+
+    /// Calls `take` for every name but `.` and `..` until it says no; whether it never did.
+    fn scan(&self, mut take: impl FnMut(&OsStr, FileType, u64) -> bool) -> Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.fd()?, c".", flags, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(32 << 10);
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." && !take(name, entry.file_type(), entry.ino()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for LayerDir {
+    fn drop(&mut self) {
+        self.layer.fds.forget(self.key);
+    }
+}
+
+/// Whether a regular file can carry a mark: a file whose data is all there cannot be a metadata-only
+/// copy, and an xattr block alone takes at most 16 sectors.
+fn may_be_marked(stat: &Stat) -> bool {
+    stat.st_blocks <= 16 || stat.st_blocks * 512 < stat.st_size
+}

@@ -1,0 +1,364 @@
+//! New names: mknod, mkdir, symlink, create, link.
+//!
+//! ```text
+//!   the name is free            made in place: one exclusive system call, as the caller
+//!   a whiteout is in the way    made in the stage, dressed, moved over the whiteout in one step;
+//!                               directories are opaque from before they appear (N1)
+//! ```
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustix::fs::{Dev, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, symlinkat};
+use rustix::io::Errno;
+
+use super::lookup::Resolved;
+use super::raise::Need;
+use super::{FileSystem, check_name};
+use crate::error::{Error, Result};
+use crate::inode::{Anchor, Node, OpenFile, Place, Source, UpperPlace};
+use crate::sys::at::At;
+use crate::sys::creds::ActingAs;
+use crate::types::{Caller, Entry, Handle, Kind, NodeId};
+use crate::union::birth::{ACL_ACCESS, ACL_DEFAULT, Born, Inheritance};
+use crate::union::copy_up;
+use crate::union::lower::{Lower, Stack};
+use crate::union::numbers::number;
+use crate::upper::stage::Staged;
+use crate::upper::{self, Form, Origin, PRESENT, Upper};
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+enum New<'a> {
+    File,
+    Directory,
+    Symlink(&'a OsStr),
+    Node(FileType, u64),
+    /// A char 0/0 node, which the upper can only hold as a stand-in (R6).
+    Char00,
+}
+
+/// What stands at a name where something is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    Free,
+    Whiteout,
+}
+
+impl FileSystem {
+    /// Makes a file, fifo, socket or device node. `rdev` is in `makedev` form.
+    pub fn mknod(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u64,
+    ) -> Result<Entry> {
+        let new = match FileType::from_raw_mode(mode) {
+            FileType::RegularFile => New::File,
+            FileType::CharacterDevice if rdev == 0 => New::Char00,
+            kind @ (FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice) => New::Node(kind, rdev),
+            _ => return Err(Error::Invalid),
+        };
+        Ok(self
+            .make(caller, parent, name, new, mode & 0o7777, umask)?
+            .0)
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+    ) -> Result<Entry> {
+        Ok(self
+            .make(caller, parent, name, New::Directory, mode & 0o7777, umask)?
+            .0)
+    }
+
+    /// Makes a symlink.
+    pub fn symlink(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Entry> {
+        Ok(self
+            .make(caller, parent, name, New::Symlink(target), 0o777, 0)?
+            .0)
+    }
+
+    /// Makes a file and opens it; EEXIST if the name is taken.
+    pub fn create(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+    ) -> Result<(Entry, Handle)> {
+        let (entry, file) = self.make(caller, parent, name, New::File, mode & 0o7777, umask)?;
+        let node = self.node(entry.node)?;
+        let Some(file) = file else {
+            return Ok((entry, self.open_file(entry.node, flags)?));
+        };
+        let source = Source {
+            epoch: node.epoch(),
+            file: Arc::new(file),
+        };
+        let handle = self.files.insert(OpenFile {
+            node,
+            writable: true,
+            noatime: self.noatime,
+            source: RwLock::new(source),
+        });
+        Ok((entry, handle))
+    }
+
+    fn make(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &OsStr,
+        new: New<'_>,
+        mode: u32,
+        umask: u32,
+    ) -> Result<(Entry, Option<OwnedFd>)> {
+        let upper = self.upper()?;
+        let parent = self.directory_to_change(parent, name)?;
+        let _names = parent.as_directory()?.names.write();
+        let dir = self.upper_dir(&parent)?;
+        let dir = dir.as_fd();
+        let ground = self.ground(upper, &parent, dir, name)?;
+        let given = Inheritance::of(At::Fd(dir), &At::Fd(dir).stat()?)?;
+        let file = if ground == Ground::Free && !matches!(new, New::Char00) {
+            make_in_place(caller, dir, name, new, given.mode_in_place(mode, umask))?
+        } else {
+            let born = given.born(mode, umask, matches!(new, New::Directory));
+            let staged = stage(upper, caller, new, &born)?;
+            if matches!(new, New::Char00) {
+                self.mark_impure(upper, &parent)?;
+            }
+            replace_whiteout(upper, staged, dir, name, new, ground)?;
+            None
+        };
+        self.touched(&parent);
+        let entry = self.lookup_new(&parent, dir, name, matches!(new, New::Char00))?;
+        Ok((entry, file))
+    }
+
+    /// The directory in which a name is to be made or changed, in the upper.
+    pub(super) fn directory_to_change(&self, parent: NodeId, name: &OsStr) -> Result<Arc<Node>> {
+        let upper = self.upper()?;
+        check_name(name)?;
+        if upper.form.owns_name(name) {
+            return Err(Error::NotPermitted);
+        }
+        let parent = self.directory(parent)?;
+        self.raise_directory(&parent)?;
+        Ok(parent)
+    }
+
+    /// What stands at a name where something is to be made; EEXIST if anything shows there, ENOENT if
+    /// the directory is removed. The parent's names are held.
+    fn ground(
+        &self,
+        upper: &Upper,
+        parent: &Node,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<Ground> {
+        if parent.is_removed() {
+            return Err(Error::NotFound);
+        }
+        match upper.lookup(dir, name)? {
+            upper::Found::Object(_) => Err(Error::Exists),
+            upper::Found::Whiteout => Ok(Ground::Whiteout),
+            upper::Found::Absent => {
+                match self.layers.lookup(&parent.as_directory()?.lowers, name)? {
+                    Lower::Absent => Ok(Ground::Free),
+                    _ => Err(Error::Exists),
+                }
+            }
+        }
+    }
+
+    /// The entry of an object that was just made in the upper.
+    fn lookup_new(
+        &self,
+        parent: &Arc<Node>,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        char00: bool,
+    ) -> Result<Entry> {
+        let upper = self.upper()?;
+        let stat = upper.stat(At::Name(dir, name), char00)?;
+        let mut place = UpperPlace::plain(Anchor::Name);
+        place.char00 = char00;
+        let found = Resolved {
+            ino: number(0, stat.st_ino, None),
+            stat,
+            place: Place::Upper(Box::new(place)),
+            lowers: Stack::from([]),
+            in_upper: true,
+        };
+        let node = self.admit(parent, name, found);
+        self.entry(&node, &stat)
+    }
+
+    /// Gives an object one more name; counts one lookup.
+    ///
+    /// # Errors
+    /// EPERM for directories, EEXIST, ENOENT for a file without names, EMLINK.
+    pub fn link(&self, node: NodeId, new_parent: NodeId, new_name: &OsStr) -> Result<Entry> {
+        let node = self.node(node)?;
+        if node.kind == Kind::Directory {
+            return Err(Error::NotPermitted);
+        }
+        let upper = self.upper()?;
+        let parent = self.directory_to_change(new_parent, new_name)?;
+        self.raise(&node, Need::Metadata)?;
+        let _names = parent.as_directory()?.names.write();
+        let dir = self.upper_dir(&parent)?;
+        let ground = self.ground(upper, &parent, dir.as_fd(), new_name)?;
+        if node.is_removed() {
+            return Err(Error::NotFound);
+        }
+        let from_elsewhere = node
+            .state
+            .read()
+            .upper()
+            .is_some_and(|place| place.origin.is_some() || place.char00);
+        if from_elsewhere {
+            self.mark_impure(upper, &parent)?;
+        }
+        self.with_upper(&node, |at| match ground {
+            Ground::Free => Ok(at.link_to(dir.as_fd(), new_name)?),
+            Ground::Whiteout => {
+                upper.stage_link(at)?.publish(dir.as_fd(), new_name)?;
+                upper.clear_whiteout(dir.as_fd(), new_name)
+            }
+        })?;
+        node.state.write().add_link(&parent, new_name);
+        self.count_names(upper, &node, |nlink| nlink.saturating_add(1))?;
+        self.touched(&parent);
+        let attr = self.attr(&node)?;
+        self.table.count(node.id);
+        Ok(Entry {
+            node: node.id,
+            attr,
+        })
+    }
+
+    /// Corrects the number of names of an indexed object, here and on disk; gives the new number, or
+    /// `None` for objects whose names the file system below counts.
+    pub(super) fn count_names(
+        &self,
+        upper: &Upper,
+        node: &Node,
+        change: impl FnOnce(u32) -> u32,
+    ) -> Result<Option<u32>> {
+        let mut state = node.state.write();
+        let Some(origin) = state.upper_mut().and_then(|place| place.origin.as_mut()) else {
+            return Ok(None);
+        };
+        let Some(nlink) = &mut origin.nlink else {
+            return Ok(None);
+        };
+        *nlink = change(*nlink);
+        let (nlink, origin): (u32, Origin) = (*nlink, *origin);
+        let place = state.upper().ok_or(Error::Damaged)?;
+        self.at_anchor(&state, place, |at| copy_up::record(upper, at, &origin))?;
+        Ok(Some(nlink))
+    }
+}
+
+/// One exclusive system call, as the caller.
+fn make_in_place(
+    caller: &Caller,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    new: New<'_>,
+    mode: u32,
+) -> Result<Option<OwnedFd>> {
+    let _acting = ActingAs::new(caller.uid, caller.gid);
+    let mode = Mode::from_raw_mode(mode);
+    match new {
+        New::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW;
+            return Ok(Some(openat(dir, name, flags | OFlags::CLOEXEC, mode)?));
+        }
+        New::Directory => mkdirat(dir, name, mode)?,
+        New::Symlink(target) => symlinkat(target, dir, name)?,
+        New::Node(kind, rdev) => mknodat(dir, name, kind, mode, rdev as Dev)?,
+        New::Char00 => return Err(Errno::INVAL.into()),
+    }
+    Ok(None)
+}
+
+/// The object in the stage, with all that its directory gives it.
+fn stage<'a>(upper: &'a Upper, caller: &Caller, new: New<'_>, born: &Born) -> Result<Staged<'a>> {
+    let staged = {
+        let _acting = ActingAs::new(caller.uid, born.gid.unwrap_or(caller.gid));
+        match new {
+            New::File | New::Char00 => upper.stage_file(born.mode)?.0,
+            New::Directory => upper.stage_directory(born.mode)?,
+            New::Symlink(target) => upper.stage_symlink(target)?,
+            New::Node(kind, rdev) => upper.stage_node(kind, born.mode, rdev)?,
+        }
+    };
+    let at = staged.at();
+    if matches!(new, New::Symlink(_)) {
+        return Ok(staged);
+    }
+    if born.mode & 0o7000 != 0 {
+        at.chmod(born.mode)?;
+    }
+    for (name, acl) in [
+        (ACL_ACCESS, &born.access_acl),
+        (ACL_DEFAULT, &born.default_acl),
+    ] {
+        if let Some(acl) = acl {
+            at.set_xattr(name, acl, XattrFlags::empty())?;
+        }
+    }
+    match new {
+        New::Char00 => upper.mark(at, "layerfs.char00", PRESENT)?,
+        New::Directory => upper.mark(at, "opaque", PRESENT)?,
+        _ => {}
+    }
+    Ok(staged)
+}
+
+/// Moves a staged object to its name, over the whiteout that may be there.
+fn replace_whiteout(
+    upper: &Upper,
+    staged: Staged<'_>,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    new: New<'_>,
+    ground: Ground,
+) -> Result<()> {
+    let over_char = ground == Ground::Whiteout && upper.form == Form::Overlay;
+    if over_char && matches!(new, New::Directory) {
+        // A directory cannot replace a device by a plain rename: swap, and the whiteout goes.
+        return staged.exchange(dir, name);
+    }
+    staged.publish(dir, name)?;
+    if ground == Ground::Whiteout {
+        upper.clear_whiteout(dir, name)?;
+    }
+    Ok(())
+}

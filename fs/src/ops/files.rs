@@ -1,0 +1,221 @@
+//! Open files: open, read, write, fsync, fallocate, seek, copy_file_range, release.
+//!
+//! A file of a layer that is opened for writing is not copied yet: the first change does it. A handle
+//! opened before a copy-up sees what is written after it (C5): it compares the node's epoch with its own
+//! and opens the data anew where it now lies.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustix::fs::{
+    FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
+};
+use rustix::io::{Errno, pread, pwrite};
+
+use super::FileSystem;
+use super::raise::Need;
+use crate::error::{Error, Result};
+use crate::inode::{Node, OpenFile, Source};
+use crate::types::{Handle, Kind, NodeId, Seek};
+
+impl FileSystem {
+    /// Opens a file; `flags` as of open(2), of which the access mode, `O_TRUNC` and `O_NOATIME` count.
+    ///
+    /// # Errors
+    /// EISDIR, EROFS, EINVAL (not a regular file).
+    pub fn open_file(&self, node: NodeId, flags: i32) -> Result<Handle> {
+        let node = self.node(node)?;
+        match node.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(Error::IsDirectory),
+            _ => return Err(Error::Invalid),
+        }
+        let writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        if writable {
+            self.upper()?;
+        }
+        if writable && flags & libc::O_TRUNC != 0 {
+            let empty = crate::types::SetAttr {
+                size: Some(0),
+                ..Default::default()
+            };
+            self.setattr(node.id, None, &empty)?;
+        }
+        let noatime = self.noatime || flags & libc::O_NOATIME != 0;
+        let source = RwLock::new(self.open_data(&node, writable, noatime)?);
+        Ok(self.files.insert(OpenFile {
+            node,
+            writable,
+            noatime,
+            source,
+        }))
+    }
+
+    /// A fd of the data, wherever it is.
+    fn open_data(&self, node: &Node, writable: bool, noatime: bool) -> Result<Source> {
+        let state = node.state.read();
+        let epoch = node.epoch();
+        let file = match (state.data_in_layer(), state.upper()) {
+            (Some(lower), _) => lower.open()?,
+            (None, Some(place)) => {
+                let access = if writable {
+                    OFlags::RDWR
+                } else {
+                    OFlags::RDONLY
+                };
+                let quiet = if noatime {
+                    OFlags::NOATIME
+                } else {
+                    OFlags::empty()
+                };
+                self.at_anchor(&state, place, |at| {
+                    match at.open(access | quiet | OFlags::NONBLOCK) {
+                        // NOATIME is only for owners; we are root or own it, or do without.
+                        Err(Errno::PERM) if noatime => Ok(at.open(access | OFlags::NONBLOCK)?),
+                        other => Ok(other?),
+                    }
+                })?
+            }
+            (None, None) => return Err(Error::Damaged),
+        };
+        Ok(Source {
+            epoch,
+            file: Arc::new(file),
+        })
+    }
+
+    /// The fd of an open file's data, opened anew if the data has moved.
+    fn source(&self, open: &OpenFile) -> Result<Arc<OwnedFd>> {
+        {
+            let source = open.source.read();
+            if source.epoch == open.node.epoch() {
+                return Ok(source.file.clone());
+            }
+        }
+        let fresh = self.open_data(&open.node, open.writable, open.noatime)?;
+        let file = fresh.file.clone();
+        *open.source.write() = fresh;
+        Ok(file)
+    }
+
+    /// The fd of an open file's data, in the upper and fit for writing.
+    fn sink(&self, open: &OpenFile) -> Result<Arc<OwnedFd>> {
+        if !open.writable {
+            return Err(Error::BadHandle);
+        }
+        if self.data_in_layer(&open.node) {
+            self.raise(&open.node, Need::Data)?;
+        }
+        self.source(open)
+    }
+
+    /// Reads at `offset` into `buffer`; fewer bytes than asked only at the end of the file.
+    pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.source(&*self.files.get(handle)?)?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match pread(&file, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(Errno::INTR) => {}
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes `data` at `offset`; fewer bytes than given only where an error follows on the next call.
+    pub fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
+        let file = self.sink(&*self.files.get(handle)?)?;
+        let mut done = 0;
+        while done < data.len() {
+            match pwrite(&file, &data[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(written) => done += written,
+                Err(Errno::INTR) => {}
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// A close of one of the fds: nothing is held back here, so nothing is to do.
+    pub fn flush(&self, handle: Handle) -> Result<()> {
+        self.files.get(handle).map(drop)
+    }
+
+    /// The last close.
+    pub fn release(&self, handle: Handle) {
+        self.files.remove(handle);
+    }
+
+    /// Brings a file's data (and metadata, unless `data_only`) to disk. A file that is still a layer's
+    /// has nothing to bring.
+    pub fn fsync(&self, handle: Handle, data_only: bool) -> Result<()> {
+        let open = self.files.get(handle)?;
+        let Some(upper) = &self.upper else {
+            return Ok(());
+        };
+        if upper.volatile || !open.node.in_upper() {
+            return Ok(());
+        }
+        let file = match self.data_in_layer(&open.node) {
+            // A metadata-only copy: the data is safe below, the metadata is what counts.
+            true => self.with_upper(&open.node, |at| Ok(Arc::new(at.open(OFlags::RDONLY)?)))?,
+            false => self.source(&open)?,
+        };
+        match data_only {
+            true => Ok(fdatasync(&file)?),
+            false => Ok(fsync(&file)?),
+        }
+    }
+
+    /// fallocate(2), with the modes the upper's file system knows.
+    pub fn fallocate(&self, handle: Handle, offset: u64, length: u64, mode: i32) -> Result<()> {
+        let file = self.sink(&*self.files.get(handle)?)?;
+        let mode = FallocateFlags::from_bits(mode.cast_unsigned()).ok_or(Error::Unsupported)?;
+        Ok(fallocate(&file, mode, offset, length)?)
+    }
+
+    /// The next data or hole at or after `offset`; ENXIO past the end.
+    pub fn seek(&self, handle: Handle, offset: u64, what: Seek) -> Result<u64> {
+        let file = self.source(&*self.files.get(handle)?)?;
+        let position = match what {
+            Seek::Data => SeekFrom::Data(offset),
+            Seek::Hole => SeekFrom::Hole(offset),
+        };
+        Ok(seek(file.as_fd(), position)?)
+    }
+
+    /// copy_file_range(2) between two open files; EXDEV where the file systems below cannot, upon which
+    /// the kernel copies by itself.
+    pub fn copy_file_range(
+        &self,
+        from: Handle,
+        from_offset: u64,
+        to: Handle,
+        to_offset: u64,
+        length: u64,
+    ) -> Result<usize> {
+        let to = self.sink(&*self.files.get(to)?)?;
+        let from = self.source(&*self.files.get(from)?)?;
+        let (mut source, mut target) = (from_offset, to_offset);
+        // A reply counts bytes in 32 bits; the caller goes on from there.
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        match copy_file_range(&from, Some(&mut source), &to, Some(&mut target), length) {
+            Err(Errno::XDEV) => Err(Error::CrossDevice),
+            other => Ok(other?),
+        }
+    }
+
+    /// An open file's node and a fd of the object itself, for ioctls.
+    pub(super) fn open_node(&self, handle: Handle) -> Result<Arc<Node>> {
+        match self.files.get(handle) {
+            Ok(open) => Ok(open.node.clone()),
+            Err(_) => Ok(self.dirs.get(handle)?.node.clone()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The chattr ioctls (A6). Asked of the object below; a change copies up first.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::OFlags;
+
+use super::FileSystem;
+use super::raise::Need;
+use crate::error::Result;
+use crate::inode::Node;
+use crate::sys::flags;
+use crate::types::{Handle, ProjectAttr};
+
+impl FileSystem {
+    /// `FS_IOC_GETFLAGS` of an open file or directory.
+    pub fn inode_flags(&self, handle: Handle) -> Result<u32> {
+        let node = self.open_node(handle)?;
+        self.with_fd(&node, |fd| Ok(flags::inode_flags(fd)?))
+    }
+
+    /// `FS_IOC_SETFLAGS`.
+    pub fn set_inode_flags(&self, handle: Handle, flags: u32) -> Result<()> {
+        let node = self.open_node(handle)?;
+        // Asking first: what the file system below does not know costs no copy.
+        if self.with_fd(&node, |fd| Ok(flags::inode_flags(fd)?))? == flags {
+            return Ok(());
+        }
+        self.raise(&node, Need::Metadata)?;
+        self.with_fd(&node, |fd| Ok(flags::set_inode_flags(fd, flags)?))?;
+        self.touched(&node);
+        Ok(())
+    }
+
+    /// `FS_IOC_FSGETXATTR`.
+    pub fn project_attr(&self, handle: Handle) -> Result<ProjectAttr> {
+        let node = self.open_node(handle)?;
+        self.with_fd(&node, |fd| Ok(flags::project_attr(fd)?))
+    }
+
+    /// `FS_IOC_FSSETXATTR`.
+    pub fn set_project_attr(&self, handle: Handle, attr: &ProjectAttr) -> Result<()> {
+        let node = self.open_node(handle)?;
+        self.with_fd(&node, |fd| Ok(flags::project_attr(fd)?))?;
+        self.raise(&node, Need::Metadata)?;
+        self.with_fd(&node, |fd| Ok(flags::set_project_attr(fd, attr)?))?;
+        self.touched(&node);
+        Ok(())
+    }
+
+    /// Opens the object below (a file or a directory: nothing else can be open) for one ioctl.
+    fn with_fd<R>(
+        &self,
+        node: &Node,
+        act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.with_object(node, |at| {
+            let fd = at.open(OFlags::RDONLY | OFlags::NONBLOCK)?;
+            act(fd.as_fd())
+        })
+    }
+}

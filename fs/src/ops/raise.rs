@@ -1,0 +1,292 @@
+//! Copy-up, with the locks it needs: an object of a layer gets its copy in the upper.
+//!
+//! ```text
+//!   parents first, top down ─> stage the copy (only this object is held) ─> names of the parent and
+//!   state of the node: still there? ─> index entry (hard-linked) ─> publish ─> state says Upper
+//! ```
+//!
+//! Crash order: the index entry comes before the name. Between the two, every name of the file is
+//! answered through the index, with equal content. After a crash before either, only the stage holds
+//! anything, and the next open empties it.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::fs::{OFlags, Stat};
+
+use super::FileSystem;
+use super::lookup::origin_of;
+use super::place::{ctime_of, kind_of_stat};
+use crate::error::{Error, Result};
+use crate::inode::{Anchor, Link, Node, Place, UpperPlace};
+use crate::sys::at::At;
+use crate::types::{Kind, Metacopy};
+use crate::union::copy_up::{self, Data};
+use crate::union::lower::LowerFile;
+use crate::upper::stage::Staged;
+use crate::upper::{Origin, PRESENT, Upper};
+
+/// Files below this size are copied whole even if only their metadata changes: the copy costs less than
+/// the indirection, and any overlayfs reads the upper.
+const METACOPY_MIN: i64 = 64 << 10;
+
+/// What the caller is going to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Not the data.
+    Metadata,
+    /// The data.
+    Data,
+    /// The size, down to this many bytes of the old data.
+    Truncated(u64),
+    /// The number of names: hard-linked files get an index entry, and no name in the upper.
+    Index,
+}
+
+impl FileSystem {
+    /// Brings a node into the upper as far as `need` says, its directories first.
+    ///
+    /// # Errors
+    /// EROFS without an upper; ENOENT for a directory that was removed; whatever the copy meets. The
+    /// merged view is then as before.
+    pub(super) fn raise(&self, node: &Arc<Node>, need: Need) -> Result<()> {
+        let upper = self.upper()?;
+        if node.kind == Kind::Directory {
+            return self.raise_directory(node);
+        }
+        if self.is_raised(node, need) {
+            return Ok(());
+        }
+        let link = node.link();
+        if let Some(link) = &link {
+            self.raise_directory(&link.parent)?;
+        }
+        let _copying = node.copying.lock();
+        if self.is_raised(node, need) {
+            return Ok(());
+        }
+        let lower = {
+            let state = node.state.read();
+            state.data_in_layer().cloned().ok_or(Error::Damaged)?
+        };
+        if node.in_upper() {
+            return self.complete(upper, node, &lower, need);
+        }
+        self.raise_file(upper, node, &lower, need)
+    }
+
+    fn is_raised(&self, node: &Node, need: Need) -> bool {
+        let state = node.state.read();
+        state.upper().is_some_and(|place| match need {
+            Need::Metadata | Need::Index => true,
+            Need::Data | Need::Truncated(_) => place.data.is_none(),
+        })
+    }
+
+    /// Brings a directory into the upper, empty, its own directories first.
+    pub(super) fn raise_directory(&self, node: &Arc<Node>) -> Result<()> {
+        if node.in_upper() {
+            return Ok(());
+        }
+        let upper = self.upper()?;
+        let Link { parent, name } = node.link().ok_or(Error::NotFound)?;
+        self.raise_directory(&parent)?;
+        let _copying = node.copying.lock();
+        if node.in_upper() {
+            return Ok(());
+        }
+        let lower = node.as_directory()?.lowers.first().ok_or(Error::Damaged)?;
+        let stat = lower.own_stat()?;
+        let kept = ctime_of(&stat);
+        let origin = Origin {
+            ctime: Some(kept),
+            ..origin_of(lower, &stat)
+        };
+        let staged = copy_up::directory(upper, lower.fd()?.as_fd(), &stat, origin)?;
+
+        let _names = parent.as_directory()?.names.write();
+        if !node.state.read().knows(&parent, &name) {
+            return Err(Error::NotFound);
+        }
+        self.publish_quietly(upper, &parent, &name, |dir| {
+            let mut state = node.state.write();
+            staged.publish(dir, &name)?;
+            let mut place = UpperPlace::plain(Anchor::Name);
+            (place.origin, place.kept_ctime) = (Some(origin), Some(kept));
+            state.place = Place::Upper(Box::new(place));
+            Ok(())
+        })
+    }
+
+    fn raise_file(
+        &self,
+        upper: &Upper,
+        node: &Arc<Node>,
+        lower: &LowerFile,
+        need: Need,
+    ) -> Result<()> {
+        let stat = lower.stat()?;
+        let how = self.how(&stat, need);
+        let linked = stat.st_nlink > 1;
+        let mut origin = origin_of(&lower.dir, &stat);
+        origin.nlink = linked.then_some(stat.st_nlink as u32);
+        let staged = copy_up::file(upper, lower, &stat, how, origin)?;
+        let mut place = UpperPlace::plain(if linked { Anchor::Index } else { Anchor::Name });
+        place.origin = Some(origin);
+        place.char00 = lower.char00;
+        if how == Data::Metadata && kind_of_stat(&stat) == Kind::File {
+            place.data = Some(Box::new(lower.clone()));
+        }
+
+        let Some(Link { parent, name }) = node.link() else {
+            // No name leads to it any more, but somebody has it open: a copy without a name.
+            place.anchor = Anchor::Pinned(Arc::new(staged.at().pin()?));
+            return self.settle(node, place, || Ok(()));
+        };
+        let _names = parent.as_directory()?.names.write();
+        if !node.state.read().knows(&parent, &name) {
+            return self.raise_again(node, need, staged);
+        }
+        if linked {
+            self.index_entry(upper, &staged, &origin)?;
+        }
+        if need == Need::Index && linked {
+            return self.settle(node, place, || Ok(()));
+        }
+        if lower.char00 {
+            self.mark_impure(upper, &parent)?;
+        }
+        self.publish_quietly(upper, &parent, &name, |dir| {
+            self.settle(node, place, || staged.publish(dir, &name))
+        })
+    }
+
+    /// The name went while the copy was made. Nothing is published; by the rules of removal the node is
+    /// now without names, or in the index.
+    fn raise_again(&self, node: &Arc<Node>, need: Need, staged: Staged<'_>) -> Result<()> {
+        let pinned = staged.at().pin()?;
+        let removed = node.is_removed();
+        if !removed || node.in_upper() {
+            tracing::debug!(ino = node.ino, "renamed or indexed during its copy-up");
+            return if self.is_raised(node, need) {
+                Ok(())
+            } else {
+                Err(Error::NotFound)
+            };
+        }
+        let mut place = UpperPlace::plain(Anchor::Pinned(Arc::new(pinned)));
+        place.origin = None;
+        self.settle(node, place, || Ok(()))
+    }
+
+    /// Makes the last step of a copy-up and tells the node and its open handles.
+    fn settle(
+        &self,
+        node: &Node,
+        place: UpperPlace,
+        last: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let mut state = node.state.write();
+        last()?;
+        state.place = Place::Upper(Box::new(place));
+        node.next_epoch();
+        Ok(())
+    }
+
+    fn how(&self, stat: &Stat, need: Need) -> Data {
+        let regular = kind_of_stat(stat) == Kind::File;
+        let worth_it = stat.st_size >= METACOPY_MIN && self.metacopy != Metacopy::Off;
+        match need {
+            Need::Metadata if regular && worth_it => Data::Metadata,
+            Need::Index if regular => Data::Metadata,
+            Need::Truncated(size) => Data::UpTo(size.min(stat.st_size.cast_unsigned())),
+            _ => Data::All,
+        }
+    }
+
+    fn index_entry(&self, upper: &Upper, staged: &Staged<'_>, origin: &Origin) -> Result<()> {
+        let name = Origin::index_name(origin.position, origin.ino);
+        match staged.link_to(upper.index(), name.as_ref()) {
+            // Left by a crash between this and the name: the other copy is as good, but this one is the
+            // one we publish. Nobody has seen the other.
+            Err(Error::Exists) => {
+                rustix::fs::unlinkat(upper.index(), &*name, rustix::fs::AtFlags::empty())?;
+                staged.link_to(upper.index(), name.as_ref())
+            }
+            other => other,
+        }
+    }
+
+    /// Brings the data of a metadata-only copy into the upper. The mark goes last: until then a crash
+    /// leaves the layer's data in force.
+    fn complete(
+        &self,
+        upper: &Upper,
+        node: &Arc<Node>,
+        lower: &LowerFile,
+        need: Need,
+    ) -> Result<()> {
+        let size = lower.stat()?.st_size.cast_unsigned();
+        let wanted = match need {
+            Need::Truncated(wanted) => wanted.min(size),
+            _ => size,
+        };
+        let mut state = node.state.write();
+        let place = state.upper().ok_or(Error::Damaged)?;
+        self.at_anchor(&state, place, |at| {
+            let file = at.open(OFlags::RDWR)?;
+            let before = at.stat()?;
+            copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
+            at.set_times(&copy_up::times(&before))?;
+            upper.unmark(at, "metacopy")?;
+            upper.unmark(at, "redirect")
+        })?;
+        if let Some(place) = state.upper_mut() {
+            place.data = None;
+        }
+        node.next_epoch();
+        Ok(())
+    }
+
+    /// Puts an object into a directory of the upper without anybody seeing that the directory changed
+    /// (C4). The parent's names are held.
+    pub(super) fn publish_quietly(
+        &self,
+        upper: &Upper,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        publish: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let dir = self.upper_dir(parent)?;
+        let at = At::Fd(dir.as_fd());
+        self.mark_impure(upper, parent)?;
+        let before = at.stat()?;
+        let shown = self.shown_ctime(parent, &before);
+        publish(dir.as_fd())?;
+        tracing::trace!(?name, "copied up");
+        at.set_times(&copy_up::times(&before))?;
+        if let Some(place) = parent.state.write().upper_mut() {
+            place.kept_ctime = Some(shown);
+        }
+        Ok(())
+    }
+
+    /// Marks a directory as holding children whose inode numbers are not their own, once.
+    pub(super) fn mark_impure(&self, upper: &Upper, parent: &Arc<Node>) -> Result<()> {
+        let impure = |place: &UpperPlace| place.impure;
+        if parent.state.read().upper().is_some_and(impure) {
+            return Ok(());
+        }
+        let dir = self.upper_dir(parent)?;
+        let at = At::Fd(dir.as_fd());
+        // The mark itself changes the ctime, which is nobody's business either.
+        let shown = self.shown_ctime(parent, &at.stat()?);
+        upper.mark(at, "impure", PRESENT)?;
+        if let Some(place) = parent.state.write().upper_mut() {
+            place.impure = true;
+            place.kept_ctime = Some(shown);
+        }
+        Ok(())
+    }
+}

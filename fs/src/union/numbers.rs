@@ -1,0 +1,46 @@
+//! Inode numbers (contract I1).
+//!
+//! ```text
+//!   63      62 .. 48            47 .. 0
+//!   | odd | layer position    | inode number there |     position 0 is the upper
+//! ```
+//!
+//! The position counts from the lowest layer, so numbers stay when layers are added on top. What does
+//! not fit (a number of more than 48 bits, another device inside a layer) gets bit 63 and a hash of all
+//! it is known by. 0 and 1 are never given: FUSE uses them.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+/// The most layers a mount may have.
+pub const LAYERS_MAX: usize = (1 << 15) - 1;
+
+const BITS: u32 = 48;
+const ODD: u64 = 1 << 63;
+
+/// The st_ino of inode `ino` of the layer at `position` (0: the upper). `foreign` is the device it
+/// lies on if that is not the layer's own.
+pub fn number(position: u16, ino: u64, foreign: Option<u64>) -> u64 {
+    let fits = ino >> BITS == 0 && foreign.is_none() && usize::from(position) <= LAYERS_MAX;
+    if fits && !(position == 0 && ino <= 1) {
+        return u64::from(position) << BITS | ino;
+    }
+    // DefaultHasher::new is the same in every process, which RandomState is not.
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    ODD | hasher.hash_one((position, ino, foreign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_numbers_are_unique_and_constant() {
+        assert_eq!(number(0, 12, None), 12);
+        assert_ne!(number(1, 12, None), number(2, 12, None));
+        assert_ne!(number(1, 12, None), number(1, 12, Some(7)));
+        let odd = number(3, u64::MAX, None);
+        assert_eq!(odd, number(3, u64::MAX, None));
+        assert_ne!(odd, number(3, u64::MAX - 1, None));
+        assert!(number(0, 0, None) > 1 && number(0, 1, None) > 1);
+    }
+}

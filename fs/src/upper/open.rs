@@ -1,0 +1,187 @@
+//! Opening the writable diff: locks, what a crash left, the form, the index.
+//!
+//! Order: take both locks (nobody else may look), refuse a crashed volatile upper, empty the stage,
+//! probe, check the index against the layers, and last write the volatile marker.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock, mkdirat, openat, statx,
+};
+use rustix::io::Errno;
+
+use super::stage::empty;
+use super::{Form, Upper};
+use crate::error::OpenError;
+use crate::sys::mounts::{lies_in, open_directory};
+use crate::types::UpperConfig;
+
+/// The marker of a volatile mount, in `WORK/layerfs`.
+pub(super) const VOLATILE: &str = "volatile";
+const HOME: &str = "layerfs";
+const STACK: &str = "stack";
+
+impl Upper {
+    /// Opens and locks the diff. `stack` tells the layers it lies on, one line each: an index of other
+    /// layers is thrown away.
+    pub fn open(config: &UpperConfig, volatile: bool, stack: &str) -> Result<Self, OpenError> {
+        let root = open_role("upper", &config.upper)?;
+        let work = open_role("work", &config.work)?;
+        check_apart(config, &root, &work)?;
+        check_one_mount(config, &root, &work)?;
+        let root_lock = lock("upper", &config.upper, &root)?;
+        let home = subdirectory(&work, HOME).map_err(|error| path_error("work", config, error))?;
+        let home_lock = lock("work", &config.work, &home)?;
+        let marker = config.work.join(HOME).join(VOLATILE);
+        if marker.exists() {
+            return Err(OpenError::VolatileCrash {
+                upper: config.upper.clone(),
+                marker,
+            });
+        }
+        let unfit = |what: &'static str| {
+            move |error: Errno| OpenError::Unfit {
+                path: config.upper.clone(),
+                what,
+                source: error.into(),
+            }
+        };
+        let stage = subdirectory(&home, "stage").map_err(unfit("making the stage"))?;
+        let index = subdirectory(&home, "index").map_err(unfit("making the index"))?;
+        let mut upper = Self {
+            root: Arc::new(root),
+            form: Form::Overlay,
+            volatile,
+            stage,
+            index,
+            next: AtomicU64::new(0),
+            home,
+            _locks: vec![root_lock, home_lock],
+        };
+        upper.empty_stage().map_err(unfit("emptying the stage"))?;
+        upper.form = Form::probe(upper.stage.as_fd()).map_err(unfit("probing its abilities"))?;
+        upper.check_index(config, stack)?;
+        if volatile {
+            fs::write(&marker, "").map_err(|source| OpenError::Unfit {
+                path: config.upper.clone(),
+                what: "writing the volatile marker",
+                source,
+            })?;
+        }
+        Ok(upper)
+    }
+
+    /// The index names lower inodes; over other layers those are other files, so it starts anew.
+    fn check_index(&self, config: &UpperConfig, stack: &str) -> Result<(), OpenError> {
+        let path = config.work.join(HOME).join(STACK);
+        let error = |source: io::Error| OpenError::Unfit {
+            path: config.upper.clone(),
+            what: "reading or writing the list of layers in work",
+            source,
+        };
+        match fs::read_to_string(&path) {
+            Ok(known) if known == stack => return Ok(()),
+            Ok(_) => {
+                tracing::warn!(
+                    upper = %config.upper.display(),
+                    "the layers below this upper have changed: hard links across copy-up are forgotten"
+                );
+                empty(self.index.as_fd()).map_err(|errno| error(errno.into()))?;
+            }
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+            Err(other) => return Err(error(other)),
+        }
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, stack)
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(error)
+    }
+}
+
+fn open_role(role: &'static str, path: &Path) -> Result<OwnedFd, OpenError> {
+    open_directory(path).map_err(|error| OpenError::Path {
+        role,
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}
+
+fn path_error(role: &'static str, config: &UpperConfig, error: Errno) -> OpenError {
+    OpenError::Path {
+        role,
+        path: config.work.clone(),
+        source: error.into(),
+    }
+}
+
+fn check_apart(config: &UpperConfig, upper: &OwnedFd, work: &OwnedFd) -> Result<(), OpenError> {
+    let error = |error| path_error("work", config, error);
+    if lies_in(work, upper).map_err(error)? {
+        return Err(OpenError::Overlap {
+            inner_role: "work",
+            inner: config.work.clone(),
+            outer_role: "upper",
+            outer: config.upper.clone(),
+        });
+    }
+    if lies_in(upper, work).map_err(error)? {
+        return Err(OpenError::Overlap {
+            inner_role: "upper",
+            inner: config.upper.clone(),
+            outer_role: "work",
+            outer: config.work.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Renames from the stage to the upper must work: one file system and one mount.
+fn check_one_mount(config: &UpperConfig, upper: &OwnedFd, work: &OwnedFd) -> Result<(), OpenError> {
+    let place = |fd: &OwnedFd| {
+        let flags = AtFlags::EMPTY_PATH;
+        let found = statx(fd, c"", flags, StatxFlags::MNT_ID)
+            .map_err(|error| path_error("work", config, error))?;
+        Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_mnt_id))
+    };
+    if place(upper)? != place(work)? {
+        return Err(OpenError::DifferentFileSystems {
+            upper: config.upper.clone(),
+            work: config.work.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Takes the lock of a directory, which ends with the process whatever happens to it.
+fn lock(role: &'static str, path: &Path, dir: &OwnedFd) -> Result<OwnedFd, OpenError> {
+    let error = |error: Errno| match error {
+        Errno::WOULDBLOCK => OpenError::InUse {
+            role,
+            path: path.to_owned(),
+        },
+        other => OpenError::Path {
+            role,
+            path: path.to_owned(),
+            source: other.into(),
+        },
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat(dir, c".", flags, Mode::empty()).map_err(error)?;
+    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(error)?;
+    Ok(fd)
+}
+
+/// Makes and opens a directory that only we enter.
+fn subdirectory(parent: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
+}

@@ -1,0 +1,122 @@
+//! The origin record: where a copied-up object came from.
+//!
+//! ```text
+//!   xattr overlay.layerfs.origin, 32 bytes, little-endian
+//!   0     1      2         4          8         16         24        28       32
+//!   | ver | flags| position| nlink    | ino     | seconds  | nanos   | zero   |
+//!            1 = indexed: hard-linked, nlink counts its merged names
+//!            2 = kept ctime: seconds and nanos are the ctime to show (contract C4)
+//! ```
+//!
+//! `position` counts layers from the bottom (1), `ino` is the inode number in that layer: together
+//! they are the object's st_ino for ever (contract I1). An unreadable record is as none: the object
+//! then has its upper inode number.
+
+use crate::types::Time;
+
+const VERSION: u8 = 1;
+const INDEXED: u8 = 1;
+const KEPT_CTIME: u8 = 2;
+
+/// A decoded record; see the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The layer, 1 being the lowest.
+    pub position: u16,
+    /// The inode number in that layer.
+    pub ino: u64,
+    /// For a hard-linked file: how many merged names it has.
+    pub nlink: Option<u32>,
+    /// The ctime to show as long as nothing but a copy-up changed the object.
+    pub ctime: Option<Time>,
+}
+
+impl Origin {
+    /// The bytes of the xattr.
+    pub fn encode(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[0] = VERSION;
+        bytes[2..4].copy_from_slice(&self.position.to_le_bytes());
+        if let Some(nlink) = self.nlink {
+            bytes[1] |= INDEXED;
+            bytes[4..8].copy_from_slice(&nlink.to_le_bytes());
+        }
+        bytes[8..16].copy_from_slice(&self.ino.to_le_bytes());
+        if let Some(time) = self.ctime {
+            bytes[1] |= KEPT_CTIME;
+            bytes[16..24].copy_from_slice(&time.seconds.to_le_bytes());
+            bytes[24..28].copy_from_slice(&time.nanos.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The record in these bytes, if they are one.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 32] = bytes.try_into().ok()?;
+        if bytes[0] != VERSION {
+            return None;
+        }
+        let flags = bytes[1];
+        let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+        let u64_at =
+            |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| bytes[at + i]));
+        let time = Time {
+            seconds: u64_at(16).cast_signed(),
+            nanos: u32_at(24).min(999_999_999),
+        };
+        Some(Self {
+            position: u16::from_le_bytes([bytes[2], bytes[3]]),
+            ino: u64_at(8),
+            nlink: (flags & INDEXED != 0).then(|| u32_at(4)),
+            ctime: (flags & KEPT_CTIME != 0).then_some(time),
+        })
+    }
+
+    /// The name in the index directory.
+    pub fn index_name(position: u16, ino: u64) -> String {
+        format!("{position}-{ino:x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let time = Time {
+            seconds: -5,
+            nanos: 999_999_999,
+        };
+        for (nlink, ctime) in [
+            (None, None),
+            (Some(3), None),
+            (None, Some(time)),
+            (Some(0), Some(time)),
+        ] {
+            let origin = Origin {
+                position: 500,
+                ino: u64::MAX - 1,
+                nlink,
+                ctime,
+            };
+            assert_eq!(Origin::decode(&origin.encode()), Some(origin));
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_no_record() {
+        let good = Origin {
+            position: 1,
+            ino: 2,
+            nlink: None,
+            ctime: None,
+        }
+        .encode();
+        let mut future = good;
+        future[0] = 2;
+        assert_eq!(Origin::decode(&future), None);
+        assert_eq!(Origin::decode(&good[..31]), None);
+        assert_eq!(Origin::decode(b""), None);
+    }
+}
