@@ -112,7 +112,7 @@ fn a_scratch_directory_unmounts_and_removes_itself() {
 fn the_same_operations_on_two_plain_trees_agree() {
     let scratch = Scratch::new();
     let mut random = Random::new(1);
-    let world = World { hard_links: true, lowers: 1 };
+    let world = World { hard_links: true, whiteouts: false, lowers: 1 };
     let layer = &sequences::layers(&mut random, world)[0];
     let (a, b) = (layer.write(scratch.join("a")), layer.write(scratch.join("b")));
     let mut worked = 0;

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod attributes;
+mod cli;
 mod copy_up;
 mod data;
+mod differential;
 mod directories;
 mod harness;
 mod identity;

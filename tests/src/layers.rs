@@ -4,6 +4,7 @@
 //! reads is the oracle for the others.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -48,7 +49,7 @@ impl Form {
     ];
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum What {
     Directory { opaque: bool },
     File(Vec<u8>),
@@ -58,7 +59,21 @@ enum What {
     Whiteout,
 }
 
-#[derive(Debug, Clone)]
+impl fmt::Debug for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { opaque: false } => f.write_str("directory"),
+            Self::Directory { opaque: true } => f.write_str("opaque directory"),
+            Self::File(content) => write!(f, "file of {} bytes", content.len()),
+            Self::Symlink(target) => write!(f, "symlink to {target:?}"),
+            Self::Node(kind, device) => write!(f, "{kind:?} {device:#x}"),
+            Self::Link(first) => write!(f, "link of {first:?}"),
+            Self::Whiteout => f.write_str("whiteout"),
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Item {
     path: PathBuf,
     what: What,
@@ -66,6 +81,22 @@ struct Item {
     owner: (u32, u32),
     time: Option<(i64, i64)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.path, self.what)?;
+        if let Some(mode) = self.mode {
+            write!(f, " mode {mode:o}")?;
+        }
+        if self.owner != (0, 0) {
+            write!(f, " owner {:?}", self.owner)?;
+        }
+        for (name, value) in &self.xattrs {
+            write!(f, " {}={value:?}", String::from_utf8_lossy(name))?;
+        }
+        Ok(())
+    }
 }
 
 /// A layer to be written; objects in the order given, parents made as needed.
@@ -186,6 +217,49 @@ impl Layer {
     }
 }
 
+/// What a union of `layers` (topmost first) must show, written as a plain tree into `root`: an
+/// oracle that shares no code with any union. Only for layers that name every directory they use.
+pub fn flatten(layers: &[Layer], root: &Path) {
+    fs::create_dir_all(root).unwrap();
+    for layer in layers.iter().rev() {
+        let mut writer = Writer { root, form: Form::Kernel, first_whiteout: None };
+        for item in &layer.items {
+            let path = root.join(&item.path);
+            let keeps = matches!(item.what, What::Directory { opaque: false }) && is_dir(&path);
+            if !keeps {
+                clear(&path);
+            }
+            match item.what {
+                What::Whiteout => {}
+                What::Directory { .. } if keeps => {
+                    for name in sys::xattr_names(&path).unwrap() {
+                        sys::remove_xattr(&path, &name).unwrap();
+                    }
+                }
+                What::Directory { .. } => fs::create_dir(&path).unwrap(),
+                _ => writer.make(item),
+            }
+        }
+        for (index, item) in layer.items.iter().enumerate() {
+            writer.dress(item, index);
+        }
+    }
+    let all: Vec<_> = layers.iter().flat_map(|layer| layer.items.clone()).collect();
+    Writer { root, form: Form::Kernel, first_whiteout: None }.settle_times(&all);
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
+}
+
+fn clear(path: &Path) {
+    if is_dir(path) {
+        fs::remove_dir_all(path).unwrap();
+    } else {
+        let _ = fs::remove_file(path);
+    }
+}
+
 struct Writer<'a> {
     root: &'a Path,
     form: Form,
@@ -271,13 +345,20 @@ impl Writer<'_> {
             }
             i += 1;
         }
-        for (index, path) in all.iter().enumerate().rev() {
+        for path in all.iter().rev() {
             let given = items.iter().find(|item| self.root.join(&item.path) == *path);
-            let usual = (1_000_000_000 + index as i64, 123_456_789 + index as i64);
+            let usual = usual_time(path.strip_prefix(self.root).unwrap());
             let (seconds, nanos) = given.and_then(|item| item.time).unwrap_or(usual);
             set_time(path, seconds, nanos);
         }
     }
+}
+
+/// A time that only the path decides: the same layer in another form has the same times.
+fn usual_time(path: &Path) -> (i64, i64) {
+    let bytes = path.as_os_str().as_bytes().iter();
+    let sum = bytes.fold(7_i64, |sum, byte| (sum * 31 + i64::from(*byte)) % 100_000_007);
+    (1_000_000_000 + sum, sum * 9)
 }
 
 /// Sets both times of an object, never following.

@@ -219,18 +219,33 @@ impl Mount {
         self.live = false;
         match self.kind {
             Kind::Layerfs => {
-                let mut command = Command::new(programs::layerfs());
-                let output = process::run(command.arg("unmount").arg(&self.point));
+                let mut output = self.call_unmount();
+                // Another test's process, between fork and exec, may hold a descriptor of ours.
+                wait_until(Duration::from_secs(5), || {
+                    let busy = output.code != 0 && output.err().to_lowercase().contains("busy");
+                    if busy {
+                        output = self.call_unmount();
+                    }
+                    !busy
+                });
                 assert_eq!(output.code, 0, "{output}");
                 assert!(!is_mounted(&self.point), "still mounted after `layerfs unmount`");
                 let gone = wait_until(Duration::from_secs(10), || self.daemons().is_empty());
                 assert!(gone, "the daemon lives on after the unmount: {:?}", self.daemons());
             }
-            Kind::Overlay => unmount(&self.point, UnmountFlags::empty()).unwrap(),
-            Kind::FuseOverlayfs => {
-                unmount(&self.point, UnmountFlags::empty()).unwrap();
+            Kind::Overlay | Kind::FuseOverlayfs => {
+                let mut last = Ok(());
+                wait_until(Duration::from_secs(5), || {
+                    last = unmount(&self.point, UnmountFlags::empty());
+                    last != Err(rustix::io::Errno::BUSY)
+                });
+                last.unwrap();
             }
         }
+    }
+
+    fn call_unmount(&self) -> Output {
+        process::run(Command::new(programs::layerfs()).arg("unmount").arg(&self.point))
     }
 }
 

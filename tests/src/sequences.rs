@@ -45,6 +45,8 @@ impl Random {
 pub struct World {
     /// Hard links inside a layer.
     pub hard_links: bool,
+    /// Whiteouts in layers (the kernel lists some of them, without letting them be opened).
+    pub whiteouts: bool,
     /// Number of lowers.
     pub lowers: usize,
 }
@@ -96,7 +98,7 @@ fn layer(random: &mut Random, world: World, bottom: bool) -> Layer {
                 layer = layer.link(&path, first);
                 continue;
             }
-            _ if !bottom => {
+            _ if !bottom && world.whiteouts => {
                 layer = layer.whiteout(&path);
                 continue;
             }
