@@ -1,1 +1,28 @@
-//! The container runner.
+//! The container runner: images mounted with layerfs, namespaces, cgroups, volumes, no daemon.
+//!
+//! ```text
+//!   cli ── one file per verb: raw arguments in, validated specification out
+//!    │
+//!   container ── what a container is, its directory, its client and its monitor; makes the plans
+//!    │
+//!   init ── what happens between clone and exec
+//!    │
+//!   image   mounts   cgroup   network   security
+//!    └────────┴────────┼────────┴─────────┘
+//!   sys ── system calls that std, rustix and nix lack; every `unsafe`
+//! ```
+//!
+//! Imports go down only; [`error`] is the ground everybody above `sys` may stand on. Only
+//! [`mounts`] knows the `layerfs` library. `DESIGN.md` beside this crate tells the process tree,
+//! the state on disk, and the order of set-up and undo.
+
+pub mod cgroup;
+pub mod cli;
+pub mod container;
+pub mod error;
+pub mod image;
+pub mod init;
+pub mod mounts;
+pub mod network;
+pub mod security;
+pub mod sys;

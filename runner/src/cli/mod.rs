@@ -1,0 +1,132 @@
+//! The command line: one file per verb.
+//!
+//! ```text
+//!   argv ──classic──> argv in today's spelling ──clap──> raw arguments ──verb──> exit code
+//! ```
+//!
+//! Everything that fails is one line on standard error, `runner: what, on what: why; what to do`,
+//! and exit code 125 unless the container's command itself is at fault.
+
+mod classic;
+mod completion;
+mod images;
+mod import;
+mod man;
+mod output;
+mod rm;
+mod rmi;
+mod run;
+
+use crate::container::monitor;
+use crate::error::{Error, Result};
+use crate::mounts::union;
+use clap::{CommandFactory, Parser, Subcommand};
+use output::{complain, warn};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit code for what is the runner's own, or the user's, fault.
+const OURS: u8 = 125;
+
+/// Runs commands in containers: images mounted with layerfs, no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  runner run --rm host sh -c 'rm -rf /usr/share/doc; ls /usr/share/doc | wc -l'
+  runner import debian.tar.gz debian
+  runner run -it --rm debian bash
+  runner images")]
+struct Cli {
+    /// Where images and containers are kept
+    #[arg(long, value_name = "DIR", global = true, default_value = "/var/lib/runner")]
+    root: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a command in a new container
+    Run(Box<run::Args>),
+    /// Make an image from a tar archive or a directory
+    Import(import::Args),
+    /// List images
+    Images(images::Args),
+    /// Remove images
+    Rmi(rmi::Args),
+    /// Remove containers that have ended
+    Rm(rm::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Print a manual page
+    Man(man::Args),
+}
+
+/// The `runner` command; also the processes that it starts of itself.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match args.get(1).and_then(|verb| verb.to_str()) {
+        Some(monitor::VERB) => return monitor::main(),
+        Some(union::VERB) => return union::main(),
+        _ => {}
+    }
+    match dispatch(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: Vec<OsString>) -> Result<u8> {
+    let args = classic::modernise(args, &Cli::command())?;
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => return output::print(&error.render().ansi()),
+        Err(error) if is_help(&error) => {
+            warn(&error.render());
+            return Ok(OURS);
+        }
+        Err(error) => return Err(Error::Usage(first_line(&error))),
+    };
+    let root = cli.root;
+    match cli.verb {
+        Verb::Run(args) => run::run(*args, &owned(&root)?),
+        Verb::Import(args) => import::run(&args, &owned(&root)?),
+        Verb::Images(args) => images::run(&args, &owned(&root)?),
+        Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
+        Verb::Rm(args) => rm::run(&args, &owned(&root)?),
+        Verb::Completion(args) => completion::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
+    }
+}
+
+/// The root directory as an absolute path, for somebody who may use it.
+fn owned(root: &Path) -> Result<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    std::path::absolute(root).map_err(Error::io("use", root))
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// What clap has to say, as one line.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("bad command line");
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    // "the following required arguments were not provided:" goes on in the next lines.
+    let rest = if first.ends_with(':') {
+        let named: Vec<_> = lines.take_while(|line| line.starts_with(['<', '-', '['])).collect();
+        format!(" {}", named.join(" "))
+    } else {
+        String::new()
+    };
+    format!("{first}{rest}; see runner --help")
+}

@@ -1,0 +1,38 @@
+//! Writing to the user, without falling over when nobody reads.
+
+use crate::container::home::Home;
+use crate::error::{Error, Result};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+/// Prints to standard output; a reader that has gone is no failure.
+pub(super) fn print(text: &impl Display) -> Result<u8> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::system::<io::Error>("write to standard output")(error))
+        }
+        _ => Ok(0),
+    }
+}
+
+/// Tells an error of ours.
+pub(super) fn complain(error: &impl Display) {
+    // Nobody left to tell if this fails.
+    let _ = writeln!(io::stderr(), "runner: {error}");
+}
+
+/// Tells something that is no error, as it is.
+pub(super) fn warn(text: &impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Opens the containers of a root; what could not be cleaned up there is told.
+pub(super) fn open_home(root: &Path) -> Result<Home> {
+    let (home, problems) = Home::open(root)?;
+    for problem in problems {
+        warn(&format_args!("WARNING: {problem}"));
+    }
+    Ok(home)
+}

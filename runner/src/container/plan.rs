@@ -1,0 +1,271 @@
+//! From a specification to the plans that `mounts` and `init` carry out. Nothing is changed here.
+
+use super::directory::Directory;
+use super::spec::{Network, Spec};
+use super::volume::{Tmpfs, Volume};
+use crate::cgroup::View;
+use crate::error::{Error, Result};
+use crate::init::{self, TerminalSize};
+use crate::mounts::plan::{self, Bind, Device, Op, Standard};
+use crate::mounts::union::Union;
+use crate::security::masks;
+use crate::sys::mount::Propagation;
+use rustix::mount::MountAttrFlags;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Names in the host's `/dev` that a container has of its own.
+const OWN_DEVICES: [&str; 16] = [
+    "console",
+    "fd",
+    "full",
+    "hugepages",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "shm",
+    "stderr",
+    "stdin",
+    "stdout",
+    "tty",
+    "urandom",
+    "zero",
+];
+
+/// The union that is the container's root.
+pub(super) fn union(spec: &Spec, directory: &Directory) -> Union {
+    Union {
+        lowers: spec.lowers.clone(),
+        upper: directory.join("upper"),
+        work: directory.join("work"),
+        target: directory.join("rootfs"),
+        name: format!("runner-{}", spec.id.short()),
+        changing: spec.lowers_change(),
+        volatile: spec.remove,
+    }
+}
+
+/// What the first process does.
+pub(super) fn init(
+    spec: &Spec,
+    directory: &Directory,
+    cgroups: &[View],
+    terminal: Option<TerminalSize>,
+) -> Result<init::Plan> {
+    let devices = if spec.rights.privileged {
+        let mut found = Vec::new();
+        host_devices(Path::new("/dev"), &mut found)?;
+        found
+    } else {
+        Vec::new()
+    };
+    Ok(init::Plan {
+        mounts: mounts(spec, directory, cgroups, &devices),
+        hostname: spec.hostname.clone(),
+        own_network: spec.network == Network::None,
+        args: spec.command.args.clone(),
+        env: spec.command.env.clone(),
+        cwd: spec.command.cwd.clone(),
+        user: spec.command.user.clone(),
+        terminal: terminal.filter(|_| spec.command.terminal),
+        small_init: spec.command.small_init,
+        capabilities: spec.rights.capabilities()?,
+        filter: spec.rights.filter()?,
+        no_new_privileges: spec.rights.no_new_privileges,
+    })
+}
+
+fn mounts(spec: &Spec, directory: &Directory, cgroups: &[View], devices: &[Device]) -> plan::Plan {
+    let privileged = spec.rights.privileged;
+    let mut ops = plan::standard(&Standard {
+        privileged,
+        terminal: spec.command.terminal,
+        devices,
+    });
+    ops.extend(cgroup_view(cgroups, privileged));
+    ops.extend(etc_files(directory));
+    ops.extend(user_mounts(&spec.volumes, &spec.tmpfs));
+    if !privileged {
+        let per_cpu = (masks::CPU_DIRECTORY, masks::MASKED_PER_CPU);
+        ops.extend(plan::hidden(masks::MASKED, per_cpu, masks::READONLY));
+    }
+    plan::Plan {
+        rootfs: directory.join("rootfs"),
+        ops,
+        read_only_root: spec.read_only,
+    }
+}
+
+/// The container's own control groups below `/sys/fs/cgroup`.
+fn cgroup_view(views: &[View], privileged: bool) -> Vec<Op> {
+    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = if privileged {
+        plain
+    } else {
+        plain | MountAttrFlags::MOUNT_ATTR_RDONLY
+    };
+    let top = Path::new(CGROUPS);
+    let bind = |view: &View| {
+        Op::Bind(Bind {
+            source: view.host.clone(),
+            target: top.join(&view.name),
+            attributes,
+            recursive: false,
+            propagation: Propagation::Private,
+        })
+    };
+    if views.is_empty() {
+        return Vec::new();
+    }
+    // Pure v2: the group itself; else a directory that holds one per hierarchy.
+    if let [only] = views {
+        if only.name.is_empty() {
+            return vec![bind(only)];
+        }
+    }
+    let mut ops = vec![plan::filesystem(
+        "tmpfs",
+        top,
+        &[("mode", "755")],
+        plain,
+        true,
+    )];
+    for view in views {
+        ops.push(bind(view));
+        ops.extend(view.links.iter().map(|link| plan::link(top.join(link), &view.name)));
+    }
+    ops.push(Op::Seal {
+        at: top.to_owned(),
+        attributes,
+    });
+    ops
+}
+
+fn etc_files(directory: &Directory) -> impl Iterator<Item = Op> {
+    ["hosts", "hostname", "resolv.conf"].map(|name| {
+        Op::Bind(Bind {
+            source: directory.join(name),
+            target: Path::new("/etc").join(name),
+            attributes: MountAttrFlags::empty(),
+            recursive: false,
+            propagation: Propagation::Private,
+        })
+    })
+    .into_iter()
+}
+
+/// Volumes and temporary file systems, outer ones first.
+fn user_mounts(volumes: &[Volume], tmpfs: &[Tmpfs]) -> Vec<Op> {
+    let volumes = volumes.iter().map(|volume| {
+        let propagation = if volume.slave {
+            Propagation::Slave
+        } else {
+            Propagation::Private
+        };
+        let bind = Bind {
+            source: volume.source.clone(),
+            target: volume.target.clone(),
+            attributes: volume.forbid.attributes(volume.read_only),
+            recursive: true,
+            propagation,
+        };
+        (volume.target.clone(), Op::Bind(bind))
+    });
+    let tmpfs = tmpfs.iter().map(|tmpfs| {
+        let options: Vec<_> = tmpfs
+            .options
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let attributes = tmpfs.forbid.attributes(tmpfs.read_only);
+        let op = plan::filesystem("tmpfs", &tmpfs.target, &options, attributes, false);
+        (tmpfs.target.clone(), op)
+    });
+    let mut all: Vec<(PathBuf, Op)> = volumes.chain(tmpfs).collect();
+    all.sort_by_key(|(target, _)| target.components().count());
+    all.into_iter().map(|(_, op)| op).collect()
+}
+
+/// Every device node of the host that a container has not of its own.
+fn host_devices(directory: &Path, found: &mut Vec<Device>) -> Result<()> {
+    let entries = fs::read_dir(directory).map_err(Error::io("list", directory))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        let name = entry.file_name();
+        let top = directory == Path::new("/dev");
+        if top && OWN_DEVICES.iter().any(|own| name == *own) {
+            continue;
+        }
+        let path = entry.path();
+        // Gone between listing and looking: it is no device then.
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let kind = meta.file_type();
+        if kind.is_dir() {
+            host_devices(&path, found)?;
+        } else if kind.is_char_device() || kind.is_block_device() {
+            found.push(Device {
+                path,
+                block: kind.is_block_device(),
+                number: meta.rdev(),
+                mode: meta.mode() & 0o7777,
+                owner: (meta.uid(), meta.gid()),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outer_mounts_come_first() {
+        let volume = |target: &str| Volume {
+            source: PathBuf::from("/etc"),
+            target: PathBuf::from(target),
+            read_only: true,
+            forbid: Default::default(),
+            slave: false,
+        };
+        let tmpfs = Tmpfs::parse("/a").unwrap();
+        let ops = user_mounts(&[volume("/a/b/c"), volume("/a/b")], &[tmpfs]);
+        let targets: Vec<_> = ops
+            .iter()
+            .map(|op| match op {
+                Op::Bind(bind) => &bind.target,
+                Op::Filesystem(fs) => &fs.target,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect();
+        assert_eq!(targets, ["/a", "/a/b", "/a/b/c"].map(Path::new));
+    }
+
+    #[test]
+    fn cgroups_of_v1_lie_in_a_sealed_directory() {
+        let view = View {
+            name: "cpu,cpuacct".to_owned(),
+            host: PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/runner/x"),
+            links: vec!["cpu".to_owned()],
+        };
+        let ops = cgroup_view(&[view], false);
+        assert!(matches!(ops.first(), Some(Op::Filesystem(_))));
+        assert!(matches!(ops.last(), Some(Op::Seal { .. })));
+        assert_eq!(ops.len(), 4);
+        let pure = View {
+            name: String::new(),
+            host: PathBuf::from("/sys/fs/cgroup/runner/x"),
+            links: Vec::new(),
+        };
+        assert_eq!(cgroup_view(&[pure], false).len(), 1);
+    }
+}

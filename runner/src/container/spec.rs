@@ -1,0 +1,192 @@
+//! What a container is: everything its monitor needs to know, checked, kept as `config.json`.
+//!
+//! A specification never changes while the container lives; `state.json` tells how it does.
+
+use super::Id;
+use super::volume::{Tmpfs, Volume};
+use crate::cgroup::{self, DevicePolicy, MemorySwap};
+use crate::error::Result;
+use crate::network::Mode;
+use crate::security::{CapabilitySet, Filter, SeccompChoice};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The name of the image that is the machine's own root directory.
+pub const HOST_IMAGE: &str = "host";
+
+/// Processes and threads of a container unless told otherwise.
+const PIDS: i64 = 2048;
+
+/// A container as it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Its id.
+    pub id: Id,
+    /// Its name, unique among the containers of one root.
+    pub name: Option<String>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The image as it was named.
+    pub image: String,
+    /// The image's layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Remove the container when it has ended.
+    pub remove: bool,
+    /// What runs in it.
+    pub command: Command,
+    /// Host name.
+    pub hostname: String,
+    /// Host paths shown in it.
+    pub volumes: Vec<Volume>,
+    /// Temporary file systems in it.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Its root cannot be written.
+    pub read_only: bool,
+    /// Its network.
+    pub network: Network,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub rights: Rights,
+}
+
+/// What runs in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: Vec<(String, String)>,
+    /// Directory to start in.
+    pub cwd: PathBuf,
+    /// `user[:group]`; empty is root.
+    pub user: String,
+    /// A pseudo terminal.
+    pub terminal: bool,
+    /// Standard input is passed on.
+    pub input: bool,
+    /// A small init is pid 1.
+    pub small_init: bool,
+}
+
+/// Where a container's network comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Loopback only.
+    None,
+    /// The machine's own.
+    Host,
+}
+
+/// What a container may use; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Memory and swap together, bytes; -1 is no limit of swap.
+    pub memory_swap: Option<i64>,
+    /// Processors' worth of time.
+    pub cpus: Option<f64>,
+    /// List of processors.
+    pub cpuset_cpus: Option<String>,
+    /// Processes and threads; -1 is no limit.
+    pub pids: Option<i64>,
+}
+
+/// What a container may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    /// All capabilities and devices, no filter, nothing hidden.
+    pub privileged: bool,
+    /// `--cap-add`.
+    pub add: Vec<String>,
+    /// `--cap-drop`.
+    pub drop: Vec<String>,
+    /// System call filter.
+    pub seccomp: Seccomp,
+    /// Programs cannot gain rights.
+    pub no_new_privileges: bool,
+}
+
+/// Which system call filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// The built-in profile.
+    Default,
+    /// None.
+    Unconfined,
+    /// A profile in docker's format.
+    File(PathBuf),
+}
+
+impl Spec {
+    /// Whether the layers change behind the container.
+    pub fn lowers_change(&self) -> bool {
+        self.image == HOST_IMAGE
+    }
+}
+
+impl From<Mode> for Network {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::None => Self::None,
+            Mode::Host => Self::Host,
+        }
+    }
+}
+
+impl Limits {
+    /// The form that control groups take.
+    pub fn for_cgroup(&self) -> cgroup::Limits {
+        let swap = self.memory_swap.map(|swap| match u64::try_from(swap) {
+            Ok(bytes) => MemorySwap::Bytes(bytes),
+            Err(_) => MemorySwap::Unlimited,
+        });
+        cgroup::Limits {
+            memory: self.memory,
+            memory_swap: swap,
+            cpus: self.cpus,
+            cpuset_cpus: self.cpuset_cpus.clone(),
+            pids: match self.pids.unwrap_or(PIDS) {
+                limit if limit > 0 => Some(limit),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Rights {
+    /// The capabilities of root in the container.
+    pub fn capabilities(&self) -> Result<CapabilitySet> {
+        if self.privileged {
+            return Ok(CapabilitySet::all());
+        }
+        Ok(CapabilitySet::default_container().adjust(&self.add, &self.drop)?)
+    }
+
+    /// The compiled system call filter.
+    pub fn filter(&self) -> Result<Filter> {
+        let choice = match &self.seccomp {
+            Seccomp::Default if self.privileged => SeccompChoice::Unconfined,
+            Seccomp::Default => SeccompChoice::Default,
+            Seccomp::Unconfined => SeccompChoice::Unconfined,
+            Seccomp::File(path) => SeccompChoice::File(path.clone()),
+        };
+        Ok(Filter::compile(&choice, self.capabilities()?)?)
+    }
+
+    /// Which devices its processes may open.
+    pub fn devices(&self) -> DevicePolicy {
+        if self.privileged {
+            DevicePolicy::Privileged
+        } else {
+            DevicePolicy::Container
+        }
+    }
+}

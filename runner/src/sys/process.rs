@@ -1,0 +1,138 @@
+//! Processes: clone3 into namespaces, fork, and what a child puts in order before exec.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+
+/// A child made by [`clone_into`], seen from the parent.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id in the parent's pid namespace.
+    pub pid: i32,
+    /// A handle that stays true when the number is reused.
+    pub pidfd: OwnedFd,
+}
+
+/// The two returns of a fork.
+#[derive(Debug)]
+pub enum Forked<T> {
+    /// In the parent.
+    Parent(T),
+    /// In the child.
+    Child,
+}
+
+/// Forks the calling process into the new namespaces named by `flags` (`CLONE_NEW*`).
+///
+/// The caller must be single-threaded: the child goes on running Rust code, so a lock held by
+/// another thread at this moment would stay locked for ever. Refused with `EBUSY` if it is not.
+pub fn clone_into(flags: libc::c_int) -> io::Result<Forked<Child>> {
+    single_threaded()?;
+    let mut pidfd: RawFd = -1;
+    // SAFETY: an all-zero `clone_args` is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = (flags | libc::CLONE_PIDFD) as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM this is fork: the child gets a copy of all memory; `args` lives
+    // over the call and its size is told; no other thread exists (checked above), so no lock of
+    // the allocator can be held.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => {
+            // SAFETY: the kernel wrote a new descriptor there, which nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent(Child {
+                pid: pid as i32,
+                pidfd,
+            }))
+        }
+    }
+}
+
+/// Forks the calling, single-threaded process; the parent gets the child's process id.
+pub fn fork() -> io::Result<Forked<i32>> {
+    single_threaded()?;
+    // SAFETY: single-threaded (checked above), so the child may go on running any code.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+fn single_threaded() -> io::Result<()> {
+    // Links of the directory: two of its own, and one per thread.
+    let links = std::fs::metadata("/proc/self/task")?.nlink();
+    if links > 3 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    Ok(())
+}
+
+/// Ends the process at once: no destructor, no exit handler.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` up.
+pub fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is touched; whoever owned a closed descriptor must not use it again,
+    // which holds because callers exec or exit next.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Puts a copy of `fd` at the number `at` (closing what was there), marked close-on-exec.
+pub fn duplicate_to(fd: &OwnedFd, at: RawFd) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: no memory is touched; see `close_from` about what was open at `at`.
+    let result = unsafe { libc::dup3(fd.as_raw_fd(), at, libc::O_CLOEXEC) };
+    if result == -1 && fd.as_raw_fd() != at {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Takes ownership of the descriptor number `fd`, which [`duplicate_to`] put there.
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: by contract the number was made by `duplicate_to` and has no other owner.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Sets every signal to its default action; Rust's start ignores SIGPIPE, for one.
+pub fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid action; KILL, STOP and libc's own two refuse, harmlessly.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Leaves the caller's session keyring for a new, empty one; kernels without keyrings refuse.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name is allowed and means an anonymous keyring.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
