@@ -1,6 +1,6 @@
 //! Errors of images and their store: what failed, on what, why, what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why an image could not be found, imported, listed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum ImageError {
         /// As given.
         name: String,
     },
+    /// The beginning of an id that several images share.
+    #[error("image {name}: {count} images begin with it; give more digits")]
+    Ambiguous {
+        /// As given.
+        name: String,
+        /// How many.
+        count: usize,
+    },
     /// `dir:PATH` does not name a usable directory.
     #[error("image dir:{}: {why}", path.display())]
     Directory {
@@ -33,6 +41,42 @@ pub enum ImageError {
         /// The image's name.
         name: String,
     },
+    /// The archive to import is damaged.
+    #[error("import {origin}: {why} (at byte {offset} of the uncompressed archive)")]
+    Archive {
+        /// The file, or `standard input`.
+        origin: String,
+        /// Where, counted from 0.
+        offset: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// An entry of the input cannot be taken into a layer.
+    #[error("import {origin}: entry {entry}: {why}")]
+    Entry {
+        /// The archive or directory.
+        origin: String,
+        /// Path within it.
+        entry: String,
+        /// Why not.
+        why: String,
+    },
+    /// The input as a whole is not usable.
+    #[error("import {origin}: {why}")]
+    Input {
+        /// The archive or directory.
+        origin: String,
+        /// Why not, and what is wanted.
+        why: String,
+    },
+    /// A record of the store is not what this program writes.
+    #[error("image record {}: {why}; remove the file if it is not wanted", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A file or directory of the store, or of the input, refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -43,4 +87,17 @@ pub enum ImageError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Turns an I/O error into [`ImageError::Io`].
+pub(super) fn io<E: Into<std::io::Error>>(
+    what: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> ImageError {
+    let path = path.to_owned();
+    move |source| ImageError::Io {
+        what,
+        path,
+        source: source.into(),
+    }
 }

@@ -223,7 +223,7 @@ fn bit(name: &str) -> Option<u64> {
                 .strip_prefix("CAP_")
                 .is_some_and(|s| s.eq_ignore_ascii_case(name))
     };
-    NAMES.iter().position(|full| same(full)).map(|n| 1 << n)
+    NAMES.iter().position(same).map(|n| 1 << n)
 }
 
 #[cfg(test)]
