@@ -25,12 +25,21 @@ pub struct Handles<T> {
 pub struct OpenFile {
     /// The file.
     pub node: Arc<Node>,
-    /// Whether it was opened for writing.
-    pub writable: bool,
-    /// Whether reading leaves the access time alone.
-    pub noatime: bool,
+    /// How it was opened.
+    pub how: How,
     /// Where its data was when last looked at.
     pub source: RwLock<Source>,
+}
+
+/// How a file was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct How {
+    /// For writing (and reading).
+    pub writable: bool,
+    /// For appending.
+    pub append: bool,
+    /// Reading leaves the access time alone.
+    pub noatime: bool,
 }
 
 /// A fd of a file's data, good as long as the node's epoch is the same.

@@ -22,6 +22,6 @@ pub mod handles;
 pub mod node;
 pub mod table;
 
-pub use handles::{Handles, OpenDir, OpenFile, Source};
+pub use handles::{Handles, How, OpenDir, OpenFile, Source};
 pub use node::{Anchor, Directory, Link, Node, Place, State, UpperPlace};
 pub use table::Table;

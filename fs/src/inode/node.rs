@@ -99,6 +99,8 @@ pub struct UpperPlace {
     pub kept_ctime: Option<Time>,
     /// Directories: whether it is marked as holding children that came from elsewhere.
     pub impure: bool,
+    /// Indexed files: whether all known names are in the upper.
+    pub spread: bool,
 }
 
 /// How an object of the upper is reached.
@@ -238,6 +240,7 @@ impl UpperPlace {
             origin: None,
             kept_ctime: None,
             impure: false,
+            spread: false,
         }
     }
 }

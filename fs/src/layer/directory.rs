@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 
+use super::aliases::Aliases;
 use super::marks::{self, Marks, Opaque};
 use crate::error::Result;
 use crate::sys::at::At;
@@ -54,6 +55,7 @@ pub struct Layer {
     /// Directories that are not of the layer though they lie in it: the upper and the workdir.
     hidden: Vec<(u64, u64)>,
     fds: Arc<FdCache>,
+    aliases: OnceLock<Aliases>,
 }
 
 /// A directory of a layer.
@@ -134,6 +136,7 @@ impl Layer {
             trust,
             hidden,
             fds,
+            aliases: OnceLock::new(),
         });
         Ok(Arc::new(LayerDir {
             layer,
@@ -155,6 +158,20 @@ impl LayerDir {
     /// The layer it is of.
     pub fn layer(&self) -> &Arc<Layer> {
         &self.layer
+    }
+
+    /// Its name in its parent; empty for the root.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The hard-linked files of the layer, found once. `self` must be its root.
+    pub fn aliases(self: &Arc<Self>) -> Result<&Aliases> {
+        if let Some(aliases) = self.layer.aliases.get() {
+            return Ok(aliases);
+        }
+        let found = Aliases::find(self)?;
+        Ok(self.layer.aliases.get_or_init(|| found))
     }
 
     /// The directory `name` in this one; the caller knows that it is one.
@@ -326,10 +343,8 @@ impl LayerDir {
         }
         let mut found = Marks::default();
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                if self.layer.hidden.contains(&(stat.st_dev, stat.st_ino)) {
-                    return Ok(Found::Absent);
-                }
+            FileType::Directory if self.layer.hidden.contains(&(stat.st_dev, stat.st_ino)) => {
+                return Ok(Found::Absent);
             }
             FileType::RegularFile if may_be_marked(&stat) => {
                 found = Marks::read(at)?;

@@ -18,7 +18,7 @@ use super::lookup::Resolved;
 use super::raise::Need;
 use super::{FileSystem, check_name};
 use crate::error::{Error, Result};
-use crate::inode::{Anchor, Node, OpenFile, Place, Source, UpperPlace};
+use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, UpperPlace};
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
@@ -120,8 +120,11 @@ impl FileSystem {
         };
         let handle = self.files.insert(OpenFile {
             node,
-            writable: true,
-            noatime: self.noatime,
+            how: How {
+                writable: true,
+                append: flags & libc::O_APPEND != 0,
+                noatime: self.noatime,
+            },
             source: RwLock::new(source),
         });
         Ok((entry, handle))

@@ -16,7 +16,8 @@ use rustix::io::{Errno, pread, pwrite};
 use super::FileSystem;
 use super::raise::Need;
 use crate::error::{Error, Result};
-use crate::inode::{Node, OpenFile, Source};
+use crate::inode::{How, Node, OpenFile, Source};
+use crate::sys::at::At;
 use crate::types::{Handle, Kind, NodeId, Seek};
 
 impl FileSystem {
@@ -43,40 +44,22 @@ impl FileSystem {
             self.setattr(node.id, None, &empty)?;
         }
         let noatime = self.noatime || flags & libc::O_NOATIME != 0;
-        let source = RwLock::new(self.open_data(&node, writable, noatime)?);
-        Ok(self.files.insert(OpenFile {
-            node,
+        let how = How {
             writable,
+            append: flags & libc::O_APPEND != 0,
             noatime,
-            source,
-        }))
+        };
+        let source = RwLock::new(self.open_data(&node, how)?);
+        Ok(self.files.insert(OpenFile { node, how, source }))
     }
 
     /// A fd of the data, wherever it is.
-    fn open_data(&self, node: &Node, writable: bool, noatime: bool) -> Result<Source> {
+    fn open_data(&self, node: &Node, how: How) -> Result<Source> {
         let state = node.state.read();
         let epoch = node.epoch();
         let file = match (state.data_in_layer(), state.upper()) {
             (Some(lower), _) => lower.open()?,
-            (None, Some(place)) => {
-                let access = if writable {
-                    OFlags::RDWR
-                } else {
-                    OFlags::RDONLY
-                };
-                let quiet = if noatime {
-                    OFlags::NOATIME
-                } else {
-                    OFlags::empty()
-                };
-                self.at_anchor(&state, place, |at| {
-                    match at.open(access | quiet | OFlags::NONBLOCK) {
-                        // NOATIME is only for owners; we are root or own it, or do without.
-                        Err(Errno::PERM) if noatime => Ok(at.open(access | OFlags::NONBLOCK)?),
-                        other => Ok(other?),
-                    }
-                })?
-            }
+            (None, Some(place)) => self.at_anchor(&state, place, |at| open_at(at, how))?,
             (None, None) => return Err(Error::Damaged),
         };
         Ok(Source {
@@ -93,7 +76,7 @@ impl FileSystem {
                 return Ok(source.file.clone());
             }
         }
-        let fresh = self.open_data(&open.node, open.writable, open.noatime)?;
+        let fresh = self.open_data(&open.node, open.how)?;
         let file = fresh.file.clone();
         *open.source.write() = fresh;
         Ok(file)
@@ -101,7 +84,7 @@ impl FileSystem {
 
     /// The fd of an open file's data, in the upper and fit for writing.
     fn sink(&self, open: &OpenFile) -> Result<Arc<OwnedFd>> {
-        if !open.writable {
+        if !open.how.writable {
             return Err(Error::BadHandle);
         }
         if self.data_in_layer(&open.node) {
@@ -218,4 +201,30 @@ impl FileSystem {
             Err(_) => Ok(self.dirs.get(handle)?.node.clone()),
         }
     }
+}
+
+/// Opens a file of the upper. Offsets come from the kernel, so `O_APPEND` is only asked for where the
+/// file demands it (chattr +a); `O_NOATIME` only where we may.
+fn open_at(at: At<'_>, how: How) -> Result<OwnedFd> {
+    let access = if how.writable {
+        OFlags::RDWR
+    } else {
+        OFlags::RDONLY
+    } | OFlags::NONBLOCK;
+    let quiet = if how.noatime {
+        OFlags::NOATIME
+    } else {
+        OFlags::empty()
+    };
+    match at.open(access | quiet) {
+        Err(Errno::PERM) if how.append && how.writable => {}
+        Err(Errno::PERM) if how.noatime => {}
+        other => return Ok(other?),
+    }
+    let append = if how.append {
+        OFlags::APPEND
+    } else {
+        OFlags::empty()
+    };
+    Ok(at.open(access | append)?)
 }

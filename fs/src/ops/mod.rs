@@ -6,6 +6,7 @@
 //!   place        a node's object below, and what is done there
 //!   attributes   getattr, setattr, readlink, statfs
 //!   raise        copy-up, with the locks it needs
+//!   aliases      the other names of a hard-linked file that was copied up
 //!   create       mknod, mkdir, symlink, create, link
 //!   remove       unlink, rmdir
 //!   rename       rename with its flags
@@ -18,6 +19,7 @@
 //! Locks are taken here, in the order told in [`crate::inode`]. An operation that needs a copy-up does
 //! that first and locks names after, then looks again: what it found may have changed.
 
+mod aliases;
 mod attributes;
 mod create;
 mod directories;

@@ -13,7 +13,7 @@ use crate::error::{OpenError, Result};
 use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperPlace};
 use crate::layer::{Found, Layer, LayerDir, Trust};
 use crate::sys::fdcache::FdCache;
-use crate::sys::mounts::{lies_in, open_directory};
+use crate::sys::mounts::{is_top, lies_in, open_directory};
 use crate::types::{Config, Kind, Metacopy, NodeId, UpperConfig};
 use crate::union::lower::{Layers, Stack, lower_number};
 use crate::union::numbers::LAYERS_MAX;
@@ -110,8 +110,8 @@ fn lower_error(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
-/// A lower must not lie in what we write: it would change below us. The other way round is fine (the
-/// upper of a mount of `/`), but the two trees are hidden from the layer.
+/// What we write must not lie in a lower, nor a lower in it: it would change below us. Only with `/` as a
+/// lower that cannot be helped: then the two trees are hidden from the layer. Gives the trees to hide.
 fn check_overlaps(config: &Config, upper: &UpperConfig) -> Result<Vec<(u64, u64)>, OpenError> {
     let open = |role, path: &Path| {
         open_directory(path).map_err(|error| OpenError::Path {
@@ -126,13 +126,22 @@ fn check_overlaps(config: &Config, upper: &UpperConfig) -> Result<Vec<(u64, u64)
     ];
     for path in &config.lowers {
         let lower = open("lower", path)?;
-        for (role, outer, fd) in &ours {
-            if lies_in(&lower, fd).map_err(|error| lower_error(path, error.into()))? {
+        for (role, ours_path, fd) in &ours {
+            let error = |error: rustix::io::Errno| lower_error(path, error.into());
+            if lies_in(&lower, fd).map_err(error)? {
                 return Err(OpenError::Overlap {
                     inner_role: "lower",
                     inner: path.clone(),
                     outer_role: role,
-                    outer: (*outer).to_owned(),
+                    outer: (*ours_path).to_owned(),
+                });
+            }
+            if lies_in(fd, &lower).map_err(error)? && !is_top(&lower).map_err(error)? {
+                return Err(OpenError::Overlap {
+                    inner_role: role,
+                    inner: (*ours_path).to_owned(),
+                    outer_role: "lower",
+                    outer: path.clone(),
                 });
             }
         }
@@ -171,14 +180,14 @@ fn refuse_untrusted(layers: &Stack) -> Result<(), OpenError> {
             if kind == rustix::fs::FileType::Directory {
                 let marks = root.child(&entry.name);
                 let redirected = marks.marks().map_err(broken)?.redirect.is_some();
-                if redirected && !layer.trust.redirect && layer.position > 1 {
+                if redirected && !layer.trust.redirect {
                     return Err(untrusted(path, "overlay.redirect", "redirect_dir=on"));
                 }
             } else if let Found::Object(object) = root.lookup(&entry.name).map_err(broken)?
                 && object.marks.metacopy
                 && !layer.trust.metacopy
             {
-                return Err(untrusted(path, "overlay.metacopy", "metacopy=follow"));
+                return Err(untrusted(path, "overlay.metacopy", "metacopy=on"));
             }
         }
     }

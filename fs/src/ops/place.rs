@@ -200,11 +200,11 @@ fn attr_of(stat: &Stat, ino: u64) -> Attr {
         blocks: stat.st_blocks.cast_unsigned(),
         blksize: stat.st_blksize as u32,
         atime: Time {
-            seconds: stat.st_atime as i64,
+            seconds: stat.st_atime,
             nanos: stat.st_atime_nsec as u32,
         },
         mtime: Time {
-            seconds: stat.st_mtime as i64,
+            seconds: stat.st_mtime,
             nanos: stat.st_mtime_nsec as u32,
         },
         ctime: ctime_of(stat),
@@ -213,7 +213,7 @@ fn attr_of(stat: &Stat, ino: u64) -> Attr {
 
 pub(super) fn ctime_of(stat: &Stat) -> Time {
     Time {
-        seconds: stat.st_ctime as i64,
+        seconds: stat.st_ctime,
         nanos: stat.st_ctime_nsec as u32,
     }
 }

@@ -29,7 +29,7 @@ use crate::upper::{Origin, PRESENT, Upper};
 
 /// Files below this size are copied whole even if only their metadata changes: the copy costs less than
 /// the indirection, and any overlayfs reads the upper.
-const METACOPY_MIN: i64 = 64 << 10;
+pub(super) const METACOPY_MIN: i64 = 64 << 10;
 
 /// What the caller is going to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +55,20 @@ impl FileSystem {
         if node.kind == Kind::Directory {
             return self.raise_directory(node);
         }
-        if self.is_raised(node, need) {
-            return Ok(());
+        if !self.is_raised(node, need) {
+            self.raise_alone(upper, node, need)?;
         }
+        if need != Need::Index && self.names_are_missing(node) {
+            if self.is_small_copy(node)? {
+                self.raise_alone(upper, node, Need::Data)?;
+            }
+            self.spread(upper, node)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::raise`] of a non-directory, under one of its names only.
+    fn raise_alone(&self, upper: &Upper, node: &Arc<Node>, need: Need) -> Result<()> {
         let link = node.link();
         if let Some(link) = &link {
             self.raise_directory(&link.parent)?;

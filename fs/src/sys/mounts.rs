@@ -105,3 +105,8 @@ pub fn lies_in(inner: &OwnedFd, outer: &OwnedFd) -> Result<bool> {
         (current, here) = (parent, above);
     }
 }
+
+/// Whether a directory is the top of all that can be seen: `/`.
+pub fn is_top(dir: &OwnedFd) -> Result<bool> {
+    lies_in(&open_directory(Path::new("/"))?, dir)
+}

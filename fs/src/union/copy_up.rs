@@ -140,11 +140,11 @@ pub fn record(upper: &Upper, at: At<'_>, origin: &Origin) -> Result<()> {
 pub fn times(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec {
-            tv_sec: stat.st_atime as i64,
+            tv_sec: stat.st_atime,
             tv_nsec: stat.st_atime_nsec as i64,
         },
         last_modification: Timespec {
-            tv_sec: stat.st_mtime as i64,
+            tv_sec: stat.st_mtime,
             tv_nsec: stat.st_mtime_nsec as i64,
         },
     }

@@ -82,9 +82,6 @@ impl Layers {
             let Some(target) = &marks.redirect else {
                 continue;
             };
-            if !self.has_below(&child) {
-                break;
-            }
             if !child.layer().trust.redirect {
                 return Err(refuse(&child, "redirect"));
             }
@@ -178,10 +175,6 @@ impl Layers {
             )),
             _ => Err(Error::Damaged),
         }
-    }
-
-    fn has_below(&self, dir: &LayerDir) -> bool {
-        dir.layer().position > 1
     }
 
     fn below(&self, dir: &LayerDir) -> Stack {
