@@ -89,7 +89,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The monitor ended without telling how the container did.
-    #[error("the container's monitor died; what it left behind is cleaned up by the next command")]
+    #[error("the container's monitor was killed, and the container with it; all it left is removed")]
     MonitorDied,
     /// Told by the monitor in its own words.
     #[error("{message}")]

@@ -301,7 +301,8 @@ impl Made {
             }
             if ready(1) || union_at.is_some_and(ready) {
                 if union_at.is_some_and(ready) {
-                    log(&"the file system process ended; killing the container");
+                    let why = "the container's file system process ended; so the container must";
+                    tell(channel, &Event::Warning(why.to_owned()), None);
                     serving = false;
                 }
                 // Read, or it would be ready for ever.

@@ -221,19 +221,22 @@ fn become_command(plan: &Plan, identity: &Identity) -> Result<Infallible, Failur
     umask(Mode::from_raw_mode(0o022));
     let group = plan.terminal.is_some() && plan.small_init;
     give_up_rights(plan, identity)?;
+    default_signals();
     if plan.small_init {
+        // They are waited for, not handled.
+        step("block", "signals", SigSet::all().thread_set_mask())?;
         let done = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         step("hide", "the small init", done)?;
         if let Forked::Parent(child) = step("start", "the command", fork())? {
             // The command's copy of the channel alone shall tell of its exec.
             let _ = close_from(CHANNEL);
+            let _ = rustix::thread::set_name(c"runner-init");
             reaper::run(child);
         }
         if group {
             lead_terminal()?;
         }
     }
-    default_signals();
     let unblocked = SigSet::empty().thread_set_mask();
     step("unblock", "signals", unblocked)?;
     Err(exec::exec(&plan.args, &env))

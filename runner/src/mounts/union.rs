@@ -21,7 +21,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -188,9 +188,6 @@ fn run(union: &Union, channel: &Channel) -> Result<(), String> {
     use layerfs::ops::FileSystem;
     use layerfs::transport::{MountOptions, prepare_process, serve};
     use layerfs::types::{Config, Metacopy, UpperConfig};
-    if Path::new("/tmp/runner-use-fuse-overlayfs").exists() {
-        return stand_in(union, channel);
-    }
     prepare_process();
     let config = Config {
         lowers: union.lowers.clone(),
@@ -223,31 +220,4 @@ fn run(union: &Union, channel: &Channel) -> Result<(), String> {
         }
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn stand_in(union: &Union, channel: &Channel) -> Result<(), String> {
-    let lowers: Vec<_> = union.lowers.iter().map(|p| p.display().to_string()).collect();
-    let mut child = Command::new("/usr/bin/fuse-overlayfs")
-        .arg("-f")
-        .arg("-o")
-        .arg(format!(
-            "lowerdir={},upperdir={},workdir={},suid,dev",
-            lowers.join(":"),
-            union.upper.display(),
-            union.work.display()
-        ))
-        .arg(&union.target)
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    for _ in 0..500 {
-        let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        if text.contains(&union.target.display().to_string()) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let _ = channel.send(&Answer::Ready, &[]);
-    let _ = child.wait();
-    Ok(())
 }

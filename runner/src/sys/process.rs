@@ -112,11 +112,24 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Sets every signal to its default action; Rust's start ignores SIGPIPE, for one.
+/// Sets every signal to its default action; Rust's start ignores SIGPIPE, for one, and glibc's
+/// way to start a program ignores two that its own `signal` then refuses to touch.
 pub fn default_signals() {
+    /// The kernel's own form of the structure: handler, flags, restorer, mask.
+    const DEFAULT: [u64; 4] = [libc::SIG_DFL as u64, 0, 0, 0];
+    const SET_SIZE: usize = size_of::<u64>();
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid action; KILL, STOP and libc's own two refuse, harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure lives over the call, its mask has the told size, and SIG_DFL is
+        // a valid action; KILL and STOP refuse, harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null::<u64>(),
+                SET_SIZE,
+            );
+        }
     }
 }
 
