@@ -31,6 +31,8 @@ mod place;
 mod raise;
 mod remove;
 mod rename;
+#[cfg(test)]
+mod tests;
 mod xattrs;
 
 use std::ffi::OsStr;
