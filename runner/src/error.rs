@@ -89,7 +89,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The monitor ended without telling how the container did.
-    #[error("the container's monitor was killed, and the container with it; all it left is removed")]
+    #[error(
+        "the container's monitor was killed, and the container with it; all it left is removed"
+    )]
     MonitorDied,
     /// Told by the monitor in its own words.
     #[error("{message}")]
@@ -136,10 +138,7 @@ impl Error {
     }
 
     /// An [`Error::Io`] made of its parts, for `map_err`.
-    pub fn io(
-        what: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
     }

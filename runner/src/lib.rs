@@ -12,8 +12,8 @@
 //!   sys ── system calls that std, rustix and nix lack; every `unsafe`
 //! ```
 //!
-//! Imports go down only; [`error`] is the ground everybody above `sys` may stand on. Only
-//! [`mounts`] knows the `layerfs` library. `DESIGN.md` beside this crate tells the process tree,
+//! Imports go down only; each of the lower modules has an error type of its own, and [`error`]
+//! joins them for `container` and `cli`. Only [`mounts`] knows the `layerfs` library. `DESIGN.md` beside this crate tells the process tree,
 //! the state on disk, and the order of set-up and undo.
 
 pub mod cgroup;

@@ -25,7 +25,10 @@ pub(super) fn modernise(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
     done.extend(rest.next());
     let mut verb = false;
     while let Some(arg) = rest.next() {
-        let Some(text) = arg.to_str().filter(|text| text.len() > 1 && text.starts_with('-')) else {
+        let Some(text) = arg
+            .to_str()
+            .filter(|text| text.len() > 1 && text.starts_with('-'))
+        else {
             if !verb && arg == "run" {
                 verb = true;
                 done.push(arg);
@@ -42,7 +45,11 @@ pub(super) fn modernise(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
             done.push(arg);
             break;
         }
-        let (text, wants_value) = if verb { flags.rewrite(text)? } else { flags.plain(text) };
+        let (text, wants_value) = if verb {
+            flags.rewrite(text)?
+        } else {
+            flags.plain(text)
+        };
         done.extend(text.map(OsString::from));
         if wants_value {
             done.extend(rest.next());
@@ -60,7 +67,9 @@ impl<'a> Flags<'a> {
     fn long(&self, name: &str) -> Option<&'a Arg> {
         let named = |arg: &&&Arg| {
             arg.get_long() == Some(name)
-                || arg.get_all_aliases().is_some_and(|names| names.contains(&name))
+                || arg
+                    .get_all_aliases()
+                    .is_some_and(|names| names.contains(&name))
         };
         self.known.iter().find(named).copied()
     }
@@ -90,9 +99,13 @@ impl<'a> Flags<'a> {
         match value {
             None => Ok((Some(format!("--{name}")), takes_value(arg))),
             Some(value) if takes_value(arg) => Ok((Some(format!("--{name}={value}")), false)),
-            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok((Some(format!("--{name}")), false)),
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => {
+                Ok((Some(format!("--{name}")), false))
+            }
             Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok((None, false)),
-            Some(value) => Err(Error::Usage(format!("--{name} {value:?}: want true or false"))),
+            Some(value) => Err(Error::Usage(format!(
+                "--{name} {value:?}: want true or false"
+            ))),
         }
     }
 
@@ -123,7 +136,9 @@ mod tests {
     fn modern(line: &str) -> Vec<String> {
         let args = line.split(' ').map(OsString::from).collect();
         let args = modernise(args, &super::super::Cli::command()).unwrap();
-        args.into_iter().map(|arg| arg.into_string().unwrap()).collect()
+        args.into_iter()
+            .map(|arg| arg.into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -131,8 +146,20 @@ mod tests {
         assert_eq!(
             modern("runner run -rm -name web -dns=10.0.0.1 -it -e A=b host -rm -name x"),
             [
-                "runner", "run", "--rm", "--name", "web", "--dns=10.0.0.1", "-it", "-e", "A=b", "--",
-                "host", "-rm", "-name", "x"
+                "runner",
+                "run",
+                "--rm",
+                "--name",
+                "web",
+                "--dns=10.0.0.1",
+                "-it",
+                "-e",
+                "A=b",
+                "--",
+                "host",
+                "-rm",
+                "-name",
+                "x"
             ]
         );
     }
@@ -140,8 +167,14 @@ mod tests {
     #[test]
     fn truth_values() {
         let rest = |line: &str| modern(line).split_off(2);
-        assert_eq!(rest("runner run -rm=true --privileged=false host"), ["--rm", "--", "host"]);
-        assert_eq!(rest("runner run --name=a=b host"), ["--name=a=b", "--", "host"]);
+        assert_eq!(
+            rest("runner run -rm=true --privileged=false host"),
+            ["--rm", "--", "host"]
+        );
+        assert_eq!(
+            rest("runner run --name=a=b host"),
+            ["--name=a=b", "--", "host"]
+        );
         let args = ["runner", "run", "-rm=maybe", "host"].map(OsString::from);
         assert!(modernise(args.into(), &super::super::Cli::command()).is_err());
     }
@@ -149,11 +182,17 @@ mod tests {
     #[test]
     fn values_are_not_images() {
         let rest = |line: &str| modern(line).split_off(2);
-        assert_eq!(rest("runner run -ie A host true"), ["-ie", "A", "--", "host", "true"]);
+        assert_eq!(
+            rest("runner run -ie A host true"),
+            ["-ie", "A", "--", "host", "true"]
+        );
         assert_eq!(rest("runner run -m64m host"), ["-m64m", "--", "host"]);
         assert_eq!(rest("runner run -m 64m host"), ["-m", "64m", "--", "host"]);
         assert_eq!(rest("runner run -- host -x"), ["--", "host", "-x"]);
-        assert_eq!(rest("runner --root /r run -rm host"), ["/r", "run", "--rm", "--", "host"]);
+        assert_eq!(
+            rest("runner --root /r run -rm host"),
+            ["/r", "run", "--rm", "--", "host"]
+        );
         assert_eq!(rest("runner rmi -rm"), ["-rm"]);
     }
 }

@@ -34,7 +34,10 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     output::open_home(root)?;
     let records = Store::open(root)?.list()?;
     let text = match args.format {
-        _ if args.quiet => records.iter().map(|r| format!("{}\n", r.short_id())).collect(),
+        _ if args.quiet => records
+            .iter()
+            .map(|r| format!("{}\n", r.short_id()))
+            .collect(),
         Format::Table => table(&records),
         Format::Json => json(&records)?,
     };
@@ -55,7 +58,10 @@ fn table(records: &[Record]) -> String {
     let rows: Vec<[String; 5]> = records
         .iter()
         .map(|record| {
-            let (name, tag) = record.name.rsplit_once(':').unwrap_or((&record.name, "latest"));
+            let (name, tag) = record
+                .name
+                .rsplit_once(':')
+                .unwrap_or((&record.name, "latest"));
             [
                 name.to_owned(),
                 tag.to_owned(),
@@ -75,7 +81,10 @@ fn table(records: &[Record]) -> String {
     for [name, tag, id, created, size] in [&head].into_iter().chain(&rows) {
         let [a, b, c, d] = widths;
         // A String takes everything.
-        let _ = writeln!(text, "{name:a$}   {tag:b$}   {id:c$}   {created:d$}   {size}");
+        let _ = writeln!(
+            text,
+            "{name:a$}   {tag:b$}   {id:c$}   {created:d$}   {size}"
+        );
     }
     text
 }

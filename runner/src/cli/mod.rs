@@ -39,7 +39,12 @@ const OURS: u8 = 125;
   runner images")]
 struct Cli {
     /// Where images and containers are kept
-    #[arg(long, value_name = "DIR", global = true, default_value = "/var/lib/runner")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        default_value = "/var/lib/runner"
+    )]
     root: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -123,7 +128,9 @@ fn first_line(error: &clap::Error) -> String {
     let first = first.strip_prefix("error: ").unwrap_or(first);
     // "the following required arguments were not provided:" goes on in the next lines.
     let rest = if first.ends_with(':') {
-        let named: Vec<_> = lines.take_while(|line| line.starts_with(['<', '-', '['])).collect();
+        let named: Vec<_> = lines
+            .take_while(|line| line.starts_with(['<', '-', '[']))
+            .collect();
         format!(" {}", named.join(" "))
     } else {
         String::new()

@@ -10,9 +10,9 @@ use std::path::Path;
 pub(super) fn print(text: &impl Display) -> Result<u8> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::system::<io::Error>("write to standard output")(error))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::system::<io::Error>(
+            "write to standard output",
+        )(error)),
         _ => Ok(0),
     }
 }

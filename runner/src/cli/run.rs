@@ -49,7 +49,11 @@ pub(super) fn run(args: Args, root: &Path) -> Result<u8> {
 }
 
 fn out_of_memory(ended: &client::Ended) -> String {
-    let who = if ended.code == 137 { "the container" } else { "a process of the container" };
+    let who = if ended.code == 137 {
+        "the container"
+    } else {
+        "a process of the container"
+    };
     match ended.memory_limit {
         Some(limit) => format!(
             "out of memory: {who} was killed at its limit of {} (raise it with -m)",
@@ -61,7 +65,9 @@ fn out_of_memory(ended: &client::Ended) -> String {
 
 fn binary_size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.iter().find(|(shift, _)| bytes >= 1 << shift && bytes % (1 << shift) == 0);
+    let unit = units
+        .iter()
+        .find(|(shift, _)| bytes >> shift > 0 && bytes.trailing_zeros() >= *shift);
     match unit {
         Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
         None => format!("{bytes} bytes"),
@@ -81,8 +87,16 @@ fn specify(args: &Args, image: &Image) -> Result<Spec> {
         }
         None => id.short().to_owned(),
     };
-    let volumes = args.volume.iter().map(|text| Volume::parse(text)).collect::<Result<Vec<_>>>()?;
-    let tmpfs = args.tmpfs.iter().map(|text| Tmpfs::parse(text)).collect::<Result<Vec<_>>>()?;
+    let volumes = args
+        .volume
+        .iter()
+        .map(|text| Volume::parse(text))
+        .collect::<Result<Vec<_>>>()?;
+    let tmpfs = args
+        .tmpfs
+        .iter()
+        .map(|text| Tmpfs::parse(text))
+        .collect::<Result<Vec<_>>>()?;
     let targets = volumes.iter().map(|volume| volume.target.as_path());
     volume::check_targets(targets.chain(tmpfs.iter().map(|tmpfs| tmpfs.target.as_path())))?;
     let limits = limits(args)?;
@@ -118,12 +132,18 @@ fn command(args: &Args, image: &Config, hostname: &str) -> Result<Command> {
             words
         }
         None => {
-            let given = if args.command.is_empty() { &image.cmd } else { &args.command };
+            let given = if args.command.is_empty() {
+                &image.cmd
+            } else {
+                &args.command
+            };
             image.entrypoint.iter().chain(given).cloned().collect()
         }
     };
     if words.is_empty() && args.image == HOST_IMAGE {
-        let shell = std::env::var("SHELL").ok().filter(|shell| shell.starts_with('/'));
+        let shell = std::env::var("SHELL")
+            .ok()
+            .filter(|shell| shell.starts_with('/'));
         words.push(shell.unwrap_or_else(|| "/bin/sh".to_owned()));
     }
     if words.is_empty() {
@@ -156,11 +176,27 @@ fn work_directory(given: Option<&str>, image: &Config) -> Result<PathBuf> {
 }
 
 fn limits(args: &Args) -> Result<Limits> {
-    let memory = args.memory.as_deref().map(cgroup::parse_memory).transpose()?;
-    let swap = args.memory_swap.as_deref().map(cgroup::parse_memory_swap).transpose()?;
+    let memory = args
+        .memory
+        .as_deref()
+        .map(cgroup::parse_memory)
+        .transpose()?;
+    let swap = args
+        .memory_swap
+        .as_deref()
+        .map(cgroup::parse_memory_swap)
+        .transpose()?;
     let cpus = args.cpus.as_deref().map(cgroup::parse_cpus).transpose()?;
-    let cpuset = args.cpuset_cpus.as_deref().map(cgroup::parse_cpuset).transpose()?;
-    let pids = args.pids_limit.as_deref().map(cgroup::parse_pids).transpose()?;
+    let cpuset = args
+        .cpuset_cpus
+        .as_deref()
+        .map(cgroup::parse_cpuset)
+        .transpose()?;
+    let pids = args
+        .pids_limit
+        .as_deref()
+        .map(cgroup::parse_pids)
+        .transpose()?;
     Ok(Limits {
         memory: memory.flatten(),
         memory_swap: swap.flatten().map(|swap| match swap {
@@ -216,9 +252,16 @@ fn files(args: &Args, spec: &Spec) -> Result<[(&'static str, String); 3]> {
     // Without the host's own, its part is simply empty.
     let host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let mode: Mode = args.network.parse()?;
-    let extra = args.add_host.iter().map(|text| text.parse()).collect::<Result<Vec<HostEntry>, _>>();
+    let extra = args
+        .add_host
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<Vec<HostEntry>, _>>();
     let servers = args.dns.iter().map(|text| network::parse_dns(text));
-    let search = args.dns_search.iter().map(|text| network::parse_dns_search(text));
+    let search = args
+        .dns_search
+        .iter()
+        .map(|text| network::parse_dns_search(text));
     let wanted = NameServers {
         servers: servers.collect::<Result<_, _>>()?,
         search: search.collect::<Result<_, _>>()?,
@@ -228,7 +271,10 @@ fn files(args: &Args, spec: &Spec) -> Result<[(&'static str, String); 3]> {
     Ok([
         ("hosts", hosts),
         ("hostname", network::hostname_file(&spec.hostname)),
-        ("resolv.conf", network::resolv_conf(&host("/etc/resolv.conf"), &wanted)),
+        (
+            "resolv.conf",
+            network::resolv_conf(&host("/etc/resolv.conf"), &wanted),
+        ),
     ])
 }
 

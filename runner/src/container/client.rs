@@ -178,13 +178,23 @@ impl Attached {
         let failed = Error::system::<io::Error>;
         let what = "relay the container's streams";
         if let Some(pipe) = pipes.input {
-            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(failed(what))?;
+            let stdin = io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(failed(what))?;
             self.input = Some(Relay::start(stdin, pipe, Rest::Leave).map_err(failed(what))?);
         }
-        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed(what))?;
-        let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed(what))?;
+        let stdout = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(failed(what))?;
+        let stderr = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(failed(what))?;
         for (from, to) in [(pipes.output, stdout), (pipes.error, stderr)] {
-            self.outputs.push(Relay::start(from, to, Rest::Copy).map_err(failed(what))?);
+            self.outputs
+                .push(Relay::start(from, to, Rest::Copy).map_err(failed(what))?);
         }
         Ok(())
     }
@@ -192,7 +202,8 @@ impl Attached {
     fn attach_terminal(&mut self, master: OwnedFd, input: bool) -> io::Result<()> {
         terminal::follow_size(&master);
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-        self.outputs.push(Relay::start(master.try_clone()?, stdout, Rest::Copy)?);
+        self.outputs
+            .push(Relay::start(master.try_clone()?, stdout, Rest::Copy)?);
         if input {
             // Refused if standard input is no terminal: the keys then come as they are.
             self.raw = Raw::standard_input().ok();

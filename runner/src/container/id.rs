@@ -18,7 +18,9 @@ impl Id {
         std::fs::File::open(path)
             .and_then(|mut file| file.read_exact(&mut bytes))
             .map_err(Error::io("read", path))?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ))
     }
 
     /// All 64 digits.

@@ -109,7 +109,15 @@ fn settle() -> io::Result<Channel> {
 fn receive_launch(channel: &Channel) -> Result<Option<Launch>> {
     let received = channel.receive::<Request>();
     let received = received.map_err(Error::system("understand the client"))?;
-    let Received::Message(Request::Launch { directory, streams, terminal }, fds) = received else {
+    let Received::Message(
+        Request::Launch {
+            directory,
+            streams,
+            terminal,
+        },
+        fds,
+    ) = received
+    else {
         return Ok(None);
     };
     let mut fds = fds.into_iter();
@@ -218,14 +226,18 @@ fn live(
     }
     let union: Union = plan::union(spec, directory);
     made.union = Some(union.serve()?);
-    let terminal = spec.command.terminal.then(|| terminal.unwrap_or(TerminalSize {
-        rows: 0,
-        columns: 0,
-    }));
+    let terminal = spec.command.terminal.then(|| {
+        terminal.unwrap_or(TerminalSize {
+            rows: 0,
+            columns: 0,
+        })
+    });
     let plan = plan::init(spec, directory, &cgroup.view(), terminal)?;
     let sources = Sources::open(&plan.mounts)?;
     let init = init::spawn(&plan, sources, streams);
-    let init = made.init.insert(init.map_err(Error::system("make the container's first process"))?);
+    let init = made
+        .init
+        .insert(init.map_err(Error::system("make the container's first process"))?);
     cgroup.add(init.child.pid)?;
     let master = init.go()?;
     directory.set_state(&State::Running {
@@ -294,8 +306,7 @@ impl Made {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.map_err(Error::system("wait for the container"))?,
             };
-            let ready =
-                |at: usize| watched.get(at).is_some_and(|fd| !fd.revents().is_empty());
+            let ready = |at: usize| watched.get(at).is_some_and(|fd| !fd.revents().is_empty());
             if ready(0) {
                 return exit_code(init);
             }
@@ -369,5 +380,7 @@ fn exit_code(process: &OwnedFd) -> Result<u8> {
         Some(code) => Some(code),
         None => status.terminating_signal().map(|signal| 128 + signal),
     });
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    Ok(code
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX))
 }

@@ -121,14 +121,11 @@ fn cgroup_view(views: &[View], privileged: bool) -> Vec<Op> {
             propagation: Propagation::Private,
         })
     };
-    if views.is_empty() {
-        return Vec::new();
-    }
     // Pure v2: the group itself; else a directory that holds one per hierarchy.
-    if let [only] = views {
-        if only.name.is_empty() {
-            return vec![bind(only)];
-        }
+    match views {
+        [] => return Vec::new(),
+        [only] if only.name.is_empty() => return vec![bind(only)],
+        _ => {}
     }
     let mut ops = vec![plan::filesystem(
         "tmpfs",
@@ -139,7 +136,11 @@ fn cgroup_view(views: &[View], privileged: bool) -> Vec<Op> {
     )];
     for view in views {
         ops.push(bind(view));
-        ops.extend(view.links.iter().map(|link| plan::link(top.join(link), &view.name)));
+        ops.extend(
+            view.links
+                .iter()
+                .map(|link| plan::link(top.join(link), &view.name)),
+        );
     }
     ops.push(Op::Seal {
         at: top.to_owned(),
@@ -149,16 +150,17 @@ fn cgroup_view(views: &[View], privileged: bool) -> Vec<Op> {
 }
 
 fn etc_files(directory: &Directory) -> impl Iterator<Item = Op> {
-    ["hosts", "hostname", "resolv.conf"].map(|name| {
-        Op::Bind(Bind {
-            source: directory.join(name),
-            target: Path::new("/etc").join(name),
-            attributes: MountAttrFlags::empty(),
-            recursive: false,
-            propagation: Propagation::Private,
+    ["hosts", "hostname", "resolv.conf"]
+        .map(|name| {
+            Op::Bind(Bind {
+                source: directory.join(name),
+                target: Path::new("/etc").join(name),
+                attributes: MountAttrFlags::empty(),
+                recursive: false,
+                propagation: Propagation::Private,
+            })
         })
-    })
-    .into_iter()
+        .into_iter()
 }
 
 /// Volumes and temporary file systems, outer ones first.

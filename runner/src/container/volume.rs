@@ -83,9 +83,11 @@ impl Volume {
         let mut parts = text.split(':');
         let source = parts.next().unwrap_or_default();
         let Some(target) = parts.next() else {
-            return Err(bad("want HOST:CONTAINER[:ro]; volumes without a host path come with a \
+            return Err(bad(
+                "want HOST:CONTAINER[:ro]; volumes without a host path come with a \
                 later version"
-                .to_owned()));
+                    .to_owned(),
+            ));
         };
         let options = parts.next().unwrap_or_default();
         if parts.next().is_some() {

@@ -125,7 +125,10 @@ fn allow_oom_kill() -> Result<(), Failure> {
     }
     let mut text = [0; 16];
     let length = step(what, path, rustix::io::read(&file, &mut text))?;
-    if text.get(..length).is_some_and(|text| text.starts_with(b"-")) {
+    if text
+        .get(..length)
+        .is_some_and(|text| text.starts_with(b"-"))
+    {
         step(what, path, rustix::io::write(&file, b"0"))?;
     }
     Ok(())

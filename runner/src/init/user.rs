@@ -70,7 +70,12 @@ fn resolve(wanted: &str, accounts: &[Account], groups: &[Group]) -> Result<Ident
             let name = account.map(|account| account.name.as_str());
             let of_user = groups
                 .iter()
-                .filter(|group| group.members.iter().any(|member| Some(member.as_str()) == name))
+                .filter(|group| {
+                    group
+                        .members
+                        .iter()
+                        .any(|member| Some(member.as_str()) == name)
+                })
                 .map(|group| group.gid)
                 .take(MOST_GROUPS);
             (gid, of_user.collect())
@@ -130,7 +135,10 @@ fn group(line: &str) -> Option<Group> {
     Some(Group {
         name: name.to_owned(),
         gid,
-        members: members.filter(|m| !m.is_empty()).map(str::to_owned).collect(),
+        members: members
+            .filter(|m| !m.is_empty())
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
@@ -174,15 +182,32 @@ mod tests {
     #[test]
     fn users_and_groups() {
         assert_eq!(check("").unwrap(), (0, 0, vec![29], "/root".into()));
-        assert_eq!(check("joe").unwrap(), (1000, 1001, vec![29, 44], "/home/joe".into()));
-        assert_eq!(check("1000").unwrap(), (1000, 1001, vec![29, 44], "/home/joe".into()));
-        assert_eq!(check("joe:video").unwrap(), (1000, 44, vec![], "/home/joe".into()));
+        assert_eq!(
+            check("joe").unwrap(),
+            (1000, 1001, vec![29, 44], "/home/joe".into())
+        );
+        assert_eq!(
+            check("1000").unwrap(),
+            (1000, 1001, vec![29, 44], "/home/joe".into())
+        );
+        assert_eq!(
+            check("joe:video").unwrap(),
+            (1000, 44, vec![], "/home/joe".into())
+        );
         assert_eq!(check("4242").unwrap(), (4242, 0, vec![], "/".into()));
         assert_eq!(check("4242:7").unwrap(), (4242, 7, vec![], "/".into()));
         assert_eq!(check(":29").unwrap(), (0, 29, vec![], "/root".into()));
         assert_eq!(check("77").unwrap(), (5, 6, vec![], "/".into()));
         assert_eq!(check("short").unwrap().3, "/");
-        for bad in ["nobody-here", "joe:nope", "joe:", "-1", "4294967295", "big", "1000 "] {
+        for bad in [
+            "nobody-here",
+            "joe:nope",
+            "joe:",
+            "-1",
+            "4294967295",
+            "big",
+            "1000 ",
+        ] {
             assert!(check(bad).unwrap_err().starts_with("unknown"), "{bad}");
         }
     }

@@ -49,7 +49,11 @@ impl Tree {
     /// Does all of the plan. The caller is alone in a new mount namespace.
     pub fn build(plan: &Plan, sources: Sources) -> Result<Self, MountError> {
         let everything = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        kernel("make private", Path::new("/"), mount_change("/", everything))?;
+        kernel(
+            "make private",
+            Path::new("/"),
+            mount_change("/", everything),
+        )?;
         let root = kernel("open", &plan.rootfs, Root::open(&plan.rootfs))?;
         kernel(
             "refuse devices on",
@@ -197,7 +201,11 @@ impl Tree {
         expect_magic(&slave, pts, DEVPTS_MAGIC)?;
         let target = self.find(at, Missing::File, Links::Refuse)?;
         expect_kind(&target, at, false)?;
-        kernel("set the mode of", at, fchmod(&slave, Mode::from_raw_mode(0o620)))?;
+        kernel(
+            "set the mode of",
+            at,
+            fchmod(&slave, Mode::from_raw_mode(0o620)),
+        )?;
         let copy = kernel("copy", at, mount::copy_object(&slave, false))?;
         kernel("mount", at, mount::attach(copy, target))?;
         self.terminal = Some(Terminal { master, slave });
@@ -297,7 +305,13 @@ fn kernel<T>(what: &'static str, path: &Path, done: Result<T, Errno>) -> Result<
 }
 
 fn expect_kind(target: &OwnedFd, path: &Path, directory: bool) -> Result<(), MountError> {
-    let name = |directory| if directory { "a directory" } else { "no directory" };
+    let name = |directory| {
+        if directory {
+            "a directory"
+        } else {
+            "no directory"
+        }
+    };
     let found = kernel("look at", path, is_directory(target))?;
     if found == directory {
         return Ok(());

@@ -267,7 +267,10 @@ mod tests {
         assert!(tree.same(&at("/self/self/etc", Links::Strict).unwrap(), "root/etc"));
         let missing = at("/up", Links::Follow).unwrap_err();
         assert_eq!(missing, InRootError::Kernel(Errno::NOENT));
-        assert_eq!(at("/up", Links::Strict).unwrap_err(), InRootError::LeavesRoot);
+        assert_eq!(
+            at("/up", Links::Strict).unwrap_err(),
+            InRootError::LeavesRoot
+        );
         assert_eq!(at("/abs", Links::Refuse).unwrap_err(), InRootError::Link);
         tree.root
             .resolve(Path::new("/up/made"), Missing::Directory, Links::Follow)

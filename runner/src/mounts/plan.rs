@@ -164,13 +164,11 @@ pub fn standard(wanted: &Standard<'_>) -> Vec<Op> {
 }
 
 /// The parts of `/proc` and `/sys` that are hidden or frozen: after volumes.
-pub fn hidden(
-    masked: &[&str],
-    per_processor: (&str, &str),
-    read_only: &[&str],
-) -> Vec<Op> {
+pub fn hidden(masked: &[&str], per_processor: (&str, &str), read_only: &[&str]) -> Vec<Op> {
     let masks = masked.iter().map(|path| Op::Mask(PathBuf::from(path)));
-    let frozen = read_only.iter().map(|path| Op::ReadOnly(PathBuf::from(path)));
+    let frozen = read_only
+        .iter()
+        .map(|path| Op::ReadOnly(PathBuf::from(path)));
     let (directory, name) = per_processor;
     masks
         .chain([Op::MaskPerProcessor {
@@ -191,7 +189,12 @@ pub fn filesystem(
 ) -> Op {
     let options = options
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), (!value.is_empty()).then(|| (*value).to_owned())))
+        .map(|(key, value)| {
+            (
+                (*key).to_owned(),
+                (!value.is_empty()).then(|| (*value).to_owned()),
+            )
+        })
         .collect();
     Op::Filesystem(Filesystem {
         kind,

@@ -64,8 +64,7 @@ impl Channel {
         if bytes.len() > LONGEST || fds.len() > MOST_DESCRIPTORS {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -83,8 +82,7 @@ impl Channel {
     /// Waits for one message.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Received<T>> {
         let mut bytes = vec![0; LONGEST];
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -111,7 +109,10 @@ impl Channel {
         if got.bytes == 0 {
             return Ok(Received::End);
         }
-        if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if got
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         }
         let message = serde_json::from_slice(bytes.get(..got.bytes).unwrap_or_default())?;

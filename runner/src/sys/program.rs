@@ -19,11 +19,11 @@ const SELF: &str = "/proc/self/exe";
 
 /// A descriptor of the running program to execute (through `/proc/self/fd/N`).
 pub fn protected() -> io::Result<OwnedFd> {
-    read_only_mount().or_else(|_| sealed_copy())
+    read_only_mount(Path::new(SELF)).or_else(|_| sealed_copy())
 }
 
-fn read_only_mount() -> io::Result<OwnedFd> {
-    let mount = mount::copy_path(Path::new(SELF), false)?;
+fn read_only_mount(file: &Path) -> io::Result<OwnedFd> {
+    let mount = mount::copy_path(file, false)?;
     mount::set_attributes(
         &mount,
         MountAttrFlags::MOUNT_ATTR_RDONLY,
@@ -49,6 +49,30 @@ fn sealed_copy() -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn nothing_is_written_through_the_mount() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let Ok(mount) = read_only_mount(file.path()) else {
+            // Needs root.
+            assert!(!rustix::process::geteuid().is_root());
+            return;
+        };
+        let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+        let error = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+        // A descriptor opened for reading leads to no more.
+        let reading = File::open(path).unwrap();
+        let path = format!("/proc/self/fd/{}", reading.as_raw_fd());
+        let error = std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+    }
 
     #[test]
     fn a_sealed_copy_cannot_be_written() {

@@ -37,7 +37,8 @@ pub(super) fn environment(
 }
 
 fn read_file(env: &mut Vec<(String, String)>, path: &str) -> Result<()> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read the environment file", path))?;
+    let text =
+        std::fs::read_to_string(path).map_err(Error::io("read the environment file", path))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();
