@@ -195,6 +195,11 @@ impl Layer {
         self
     }
 
+    /// Whether some object has two names.
+    pub fn has_links(&self) -> bool {
+        self.items.iter().any(|item| matches!(item.what, What::Link(_)))
+    }
+
     /// Writes it into the directory `root` (made if missing) in the kernel's form.
     pub fn write(&self, root: impl AsRef<Path>) -> PathBuf {
         self.write_as(root, Form::Kernel)

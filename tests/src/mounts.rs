@@ -222,7 +222,8 @@ impl Mount {
                 let mut output = self.call_unmount();
                 // Another test's process, between fork and exec, may hold a descriptor of ours.
                 wait_until(Duration::from_secs(5), || {
-                    let busy = output.code != 0 && output.err().to_lowercase().contains("busy");
+                    let err = output.err();
+                    let busy = output.code != 0 && (err.contains("busy") || err.contains("in use"));
                     if busy {
                         output = self.call_unmount();
                     }

@@ -29,6 +29,9 @@ pub struct View {
     pub no_links: bool,
     /// Add inode number, ctime and directory link count: for a tree compared with itself.
     pub identity: bool,
+    /// Pass over names that are listed and cannot be found: the kernel's overlayfs lists whiteouts
+    /// of directories that it need not merge.
+    pub ghosts: bool,
     /// Paths (relative) not looked at, with all below.
     pub skip: Vec<PathBuf>,
 }
@@ -120,8 +123,11 @@ impl Walk<'_> {
             return;
         }
         let full = self.root.join(path);
-        let meta = fs::symlink_metadata(&full)
-            .unwrap_or_else(|e| panic!("picture of {}: {e}", full.display()));
+        let meta = match fs::symlink_metadata(&full) {
+            Ok(meta) => meta,
+            Err(e) if self.view.ghosts && e.raw_os_error() == Some(libc::ENOENT) => return,
+            Err(e) => panic!("picture of {}: {e}", full.display()),
+        };
         let line = self.line(path, &full, &meta);
         self.entries.insert(path.as_os_str().to_owned(), line);
         if meta.is_dir() {

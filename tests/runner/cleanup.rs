@@ -1,0 +1,146 @@
+//! Everything is gone afterwards, whoever dies first.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tests::container::{Runner, cgroups_of};
+use tests::process::{Running, wait_until};
+
+/// A container that sleeps; its short id, and the client.
+fn sleeper(runner: &Runner, flags: &[&str]) -> (Running, String) {
+    let marks = runner.scratch.dir("marks");
+    let _ = std::fs::remove_file(marks.join("id"));
+    let volume = format!("{}:/marks", marks.display());
+    let mut command = runner.command("run");
+    command.args(flags).args(["-v", &volume, "host", "sh", "-c"]);
+    command.arg("hostname > /marks/part; mv /marks/part /marks/id; sleep 4711 & sleep 4711");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running::start(&mut command);
+    let ready = wait_until(Duration::from_secs(20), || marks.join("id").exists());
+    assert!(ready, "the container never started");
+    let id = std::fs::read_to_string(marks.join("id")).unwrap().trim().to_owned();
+    (running, id)
+}
+
+/// Processes that live in one of the container's cgroups.
+fn members(id: &str) -> Vec<i32> {
+    let lists = cgroups_of(id).into_iter();
+    let lists = lists.filter_map(|g| std::fs::read_to_string(g.join("cgroup.procs")).ok());
+    let mut all: Vec<i32> =
+        lists.flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).collect::<Vec<_>>()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[track_caller]
+fn all_gone(runner: &Runner, id: &str) {
+    let gone = wait_until(Duration::from_secs(10), || cgroups_of(id).is_empty());
+    assert!(gone, "cgroups left: {:?} with {:?}", cgroups_of(id), members(id));
+    runner.nothing_left();
+}
+
+#[test]
+fn after_a_plain_run_nothing_is_left() {
+    let runner = Runner::new();
+    let id = runner.sh(&[], "hostname").ok();
+    all_gone(&runner, id.trim());
+}
+
+#[test]
+fn background_processes_end_with_the_command() {
+    let runner = Runner::new();
+    let script = "for i in 1 2 3; do setsid sleep 4712 & done; trap '' TERM; hostname";
+    let id = runner.sh(&[], script).ok();
+    all_gone(&runner, id.trim());
+    assert!(tools::leaks::processes_naming("sleep 4712").iter().all(|p| p.1.contains("setsid sh -c")));
+}
+
+#[test]
+fn a_client_that_is_killed_takes_its_rm_container_with_it() {
+    let runner = Runner::new();
+    let (mut client, id) = sleeper(&runner, &["--rm"]);
+    assert!(!members(&id).is_empty(), "no process in a cgroup named after the container");
+    client.signal(Signal::KILL);
+    client.wait(Duration::from_secs(10));
+    all_gone(&runner, &id);
+}
+
+#[test]
+fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
+    let runner = Runner::new();
+    let (mut client, id) = sleeper(&runner, &["--rm"]);
+    let own = client.pid();
+    for (pid, _) in tools::leaks::processes_naming(&runner.state().display().to_string()) {
+        if pid != own {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+    }
+    let code = client.wait(Duration::from_secs(20));
+    assert_ne!(code, 0, "the client calls a killed container a success");
+    runner.sh(&[], "true").ok();
+    all_gone(&runner, &id);
+}
+
+#[test]
+fn an_init_that_is_killed_from_outside_is_137() {
+    let runner = Runner::new();
+    let (mut client, id) = sleeper(&runner, &["--rm"]);
+    let first = members(&id).into_iter().find(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with("\t1"))
+    });
+    kill_process(Pid::from_raw(first.expect("no pid 1 in the cgroup")).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(client.wait(Duration::from_secs(20)), 137);
+    all_gone(&runner, &id);
+}
+
+#[test]
+fn failed_starts_leave_nothing() {
+    let runner = Runner::new();
+    for args in [
+        &["host", "no-such-command"][..],
+        &["-u", "no-such-user", "host", "true"],
+        &["-w", "/etc/passwd", "host", "true"],
+        &["-v", "/no/such/source:/x", "host", "true"],
+        &["-m", "1m", "host", "true"],
+        &["no-such-image", "true"],
+        &["--security-opt", "seccomp=/no/such", "host", "true"],
+    ] {
+        let output = runner.run(args);
+        assert_ne!(output.code, 0, "{output}");
+        runner.nothing_left();
+    }
+}
+
+#[test]
+fn many_at_once() {
+    let runner = Runner::new();
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let runner = &runner;
+            scope.spawn(move || {
+                for i in 0..3 {
+                    let text = format!("{worker}-{i}");
+                    assert_eq!(runner.sh(&[], &format!("echo {text}")).ok(), format!("{text}\n"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_container_without_rm_stays_until_it_is_removed() {
+    let runner = Runner::new();
+    let mut command = runner.command("run");
+    command.args(["--name", "kept", "host", "sh", "-c", "echo data > /data; hostname"]);
+    let id = tests::process::run(&mut command).ok();
+    assert_eq!(runner.containers().len(), 1);
+    let gone = wait_until(Duration::from_secs(5), || cgroups_of(id.trim()).is_empty());
+    assert!(gone, "a stopped container keeps its cgroups");
+    assert!(tests::mounts::mounts_below(runner.state()).is_empty(), "and its mounts");
+    runner.call("run", &["--name", "kept", "host", "true"]).one_line_error(125);
+    runner.call("rm", &["kept"]).ok();
+    all_gone(&runner, id.trim());
+}

@@ -1,0 +1,148 @@
+//! `run -t`: a real terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use tests::container::Runner;
+use tests::process::{Running, wait_until};
+
+/// A program on a terminal of ours.
+struct Terminal {
+    master: OwnedFd,
+    running: Running,
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts it on a fresh terminal of 30 rows and 100 columns, as its controlling terminal.
+    fn start(command: &Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let name = std::str::from_utf8(name.as_bytes()).unwrap().to_owned();
+        let slave = || File::options().read(true).write(true).open(&name).unwrap();
+        let first = slave();
+        tcsetwinsize(&first, size(30, 100)).unwrap();
+        let mut wrapped = Command::new("setsid");
+        wrapped.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        wrapped.stdin(Stdio::from(first)).stdout(slave()).stderr(slave());
+        let running = Running::start(&mut wrapped);
+        drop(wrapped);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let mut reader = File::from(master.try_clone().unwrap());
+        let all = said.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                all.lock().unwrap().extend(&buffer[..n]);
+            }
+        });
+        Self { master, running, said }
+    }
+
+    fn type_in(&self, text: &str) {
+        File::from(self.master.try_clone().unwrap()).write_all(text.as_bytes()).unwrap();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
+    }
+
+    #[track_caller]
+    fn expect(&self, wanted: &str) {
+        let there = wait_until(Duration::from_secs(20), || self.text().contains(wanted));
+        assert!(there, "waited for {wanted:?}, saw {:?}", self.text());
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn shell(runner: &Runner) -> Terminal {
+    let mut command = runner.command("run");
+    command.args(["--rm", "-it", "-e", "PS1=ready:", "host", "sh"]);
+    let terminal = Terminal::start(&command);
+    terminal.expect("ready:");
+    terminal
+}
+
+#[test]
+fn a_shell_on_a_terminal() {
+    let runner = Runner::new();
+    let mut terminal = shell(&runner);
+    terminal.type_in("tty; test -t 0 && test -t 1 && test -t 2 && echo all$((1+1))\r");
+    terminal.expect("/dev/pts/");
+    terminal.expect("all2");
+    terminal.type_in("exit 5\r");
+    assert_eq!(terminal.running.wait(Duration::from_secs(20)), 5);
+}
+
+#[test]
+fn the_size_is_passed_on_and_follows() {
+    let runner = Runner::new();
+    let mut terminal = shell(&runner);
+    terminal.type_in("stty size\r");
+    terminal.expect("30 100");
+    terminal.type_in("trap 'echo changed; stty size' WINCH; echo trap$((1+1))\r");
+    terminal.expect("trap2");
+    tcsetwinsize(&terminal.master, size(17, 55)).unwrap();
+    terminal.type_in("\r");
+    terminal.expect("changed");
+    terminal.expect("17 55");
+    terminal.type_in("exit\r");
+    terminal.running.wait(Duration::from_secs(20));
+}
+
+#[test]
+fn control_c_and_job_control_work_inside() {
+    let runner = Runner::new();
+    let mut terminal = shell(&runner);
+    terminal.type_in("sleep 1000\r");
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.type_in("\x03");
+    terminal.type_in("echo code=$?\r");
+    terminal.expect("code=130");
+    terminal.type_in("sleep 1000\r");
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.type_in("\x1a");
+    terminal.type_in("jobs; kill %1; echo after$((1+1))\r");
+    terminal.expect("Stopped");
+    terminal.expect("after2");
+    terminal.type_in("exit 0\r");
+    terminal.running.wait(Duration::from_secs(20));
+}
+
+#[test]
+fn the_callers_terminal_is_given_back_as_it_was() {
+    let runner = Runner::new();
+    let mut command = Command::new("sh");
+    let script = format!(
+        "stty -g; {} run --root {} --rm -it host true; stty -g; echo end$((1+1))",
+        tests::programs::runner().display(),
+        runner.state().display()
+    );
+    command.args(["-c", &script]);
+    let mut terminal = Terminal::start(&command);
+    terminal.expect("end2");
+    let text = terminal.text();
+    let modes: Vec<_> = text.lines().filter(|l| l.contains(':')).map(str::trim).collect();
+    assert_eq!(modes.len(), 2, "{text}");
+    assert_eq!(modes[0], modes[1], "terminal modes before and after");
+    terminal.running.wait(Duration::from_secs(10));
+    assert!(tcgetattr(&terminal.master).is_ok());
+}
+
+#[test]
+fn a_terminal_is_asked_for_without_having_one() {
+    let runner = Runner::new();
+    let line = runner.run(&["-it", "host", "true"]).one_line_error(125);
+    assert!(line.contains("terminal") || line.contains("TTY"), "{line}");
+}
