@@ -122,8 +122,14 @@ impl FileSystem {
         } else if removed {
             attr.nlink = 0;
         }
-        if node.kind == Kind::Directory {
-            attr.nlink = u32::from(!removed);
+        if let Some(directory) = &node.directory {
+            // D3: a directory that merges layers does not count its subdirectories (1 says so); one
+            // that is the upper's alone has the count of the file system below.
+            match (removed, directory.lowers.is_empty()) {
+                (true, _) => attr.nlink = 0,
+                (false, true) => {}
+                (false, false) => attr.nlink = 1,
+            }
         }
         Ok(attr)
     }
