@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use super::aliases::Aliases;
 use super::marks::{self, Marks, Opaque};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::at::At;
 use crate::sys::fdcache::{FdCache, FdKey};
 use crate::sys::mounts::{clone_read_only, open_directory};
@@ -248,6 +248,11 @@ impl LayerDir {
 
     /// What `name` means here.
     pub fn lookup(&self, name: &OsStr) -> Result<Found> {
+        // Names also come from redirects, which could say anything: one that would leave the directory
+        // must not be asked below.
+        if matches!(name.as_bytes(), b"" | b"." | b"..") || name.as_bytes().contains(&b'/') {
+            return Err(Error::Damaged);
+        }
         if marks::is_wh_name(name) {
             return Ok(Found::Absent);
         }

@@ -95,7 +95,7 @@ fn check_name(name: &OsStr) -> Result<()> {
     if name.len() > NAME_MAX {
         return Err(Error::NameTooLong);
     }
-    if name.is_empty() || name.as_bytes().contains(&b'/') {
+    if matches!(name.as_bytes(), b"" | b"." | b"..") || name.as_bytes().contains(&b'/') {
         return Err(Error::Invalid);
     }
     Ok(())

@@ -357,6 +357,8 @@ fn names_that_cannot_be_are_refused() {
         (&*long, Error::NameTooLong),
         ("", Error::Invalid),
         ("a/b", Error::Invalid),
+        (".", Error::Invalid),
+        ("..", Error::Invalid),
     ] {
         assert_eq!(fs.lookup(NodeId::ROOT, name(text)).unwrap_err(), error);
     }
@@ -411,4 +413,28 @@ fn what_a_crash_left_in_the_stage_is_gone_after_the_next_open() {
             .next()
             .is_none()
     );
+}
+
+#[test]
+fn r4_a_redirect_that_leaves_the_layer_is_damage() {
+    let world = World::new();
+    fs::create_dir_all(world.path("bottom/d")).unwrap();
+    fs::write(world.dir.path().join("secret"), "secret").unwrap();
+    for redirect in ["..", "../..", "/../..", "d/../..", "."] {
+        let dir = world.path("upper/moved");
+        fs::create_dir_all(&dir).unwrap();
+        rustix::fs::setxattr(
+            &dir,
+            "trusted.overlay.redirect",
+            redirect.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
+        let fs = world.open();
+        assert_eq!(
+            find(&fs, "moved").unwrap_err(),
+            Error::Damaged,
+            "{redirect}"
+        );
+    }
 }
