@@ -89,7 +89,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
     let args = classic::modernise(args, &Cli::command())?;
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => return output::print(&error.render().ansi()),
+        Err(error) if !error.use_stderr() => return output::print_styled(&error.render()),
         Err(error) if is_help(&error) => {
             warn(&error.render());
             return Ok(OURS);

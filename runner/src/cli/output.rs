@@ -3,7 +3,7 @@
 use crate::container::home::Home;
 use crate::error::{Error, Result};
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 /// Prints to standard output; a reader that has gone is no failure.
@@ -14,6 +14,15 @@ pub(super) fn print(text: &impl Display) -> Result<u8> {
             "write to standard output",
         )(error)),
         _ => Ok(0),
+    }
+}
+
+/// Prints help to standard output, in colours if a terminal shows it.
+pub(super) fn print_styled(text: &clap::builder::StyledStr) -> Result<u8> {
+    if io::stdout().is_terminal() {
+        print(&text.ansi())
+    } else {
+        print(text)
     }
 }
 

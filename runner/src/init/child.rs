@@ -61,7 +61,7 @@ pub(super) fn run(plan: &Plan, sources: Sources, stdio: Option<Stdio>, channel: 
 fn give_up(channel: &Channel, failure: Failure) -> ! {
     let code = i32::from(failure.exit_code());
     // If the monitor is gone there is nobody to tell.
-    let _ = channel.send(&Report::Failed(failure), &[]);
+    let _ = channel.send(&Report::Failed(failure.clipped()), &[]);
     exit_now(code)
 }
 

@@ -39,6 +39,19 @@ impl Failure {
         }
     }
 
+    /// With parts short enough for one message and one line.
+    pub(super) fn clipped(mut self) -> Self {
+        const LONGEST: usize = 1024;
+        for part in [&mut self.what, &mut self.on, &mut self.why] {
+            if part.len() > LONGEST {
+                let end = (0..LONGEST).rev().find(|&at| part.is_char_boundary(at));
+                part.truncate(end.unwrap_or(0));
+                part.push('…');
+            }
+        }
+        self
+    }
+
     /// The exit code that docker's users know.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

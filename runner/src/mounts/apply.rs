@@ -141,6 +141,7 @@ impl Tree {
         };
         let target = self.find(&wanted.target, Missing::Directory, links)?;
         expect_kind(&target, &wanted.target, true)?;
+        refuse_procfs(&target, &wanted.target)?;
         let made = mount::new_filesystem(wanted.kind, &wanted.options, wanted.attributes);
         let made = kernel("make the file system for", &wanted.target, made)?;
         kernel("mount", &wanted.target, mount::attach(made, target))
@@ -155,6 +156,7 @@ impl Tree {
         };
         let target = self.find(&wanted.target, missing, Links::Follow)?;
         expect_kind(&target, &wanted.target, directory)?;
+        refuse_procfs(&target, &wanted.target)?;
         kernel("mount", &wanted.target, mount::attach(source, target))
     }
 
@@ -328,6 +330,15 @@ fn expect_magic(object: impl AsFd, path: &Path, magic: i64) -> Result<(), MountE
         return Ok(());
     }
     Err(MountError::Foreign {
+        path: path.to_owned(),
+    })
+}
+
+fn refuse_procfs(target: &OwnedFd, path: &Path) -> Result<(), MountError> {
+    if kernel("look at", path, fstatfs(target))?.f_type != PROC_MAGIC {
+        return Ok(());
+    }
+    Err(MountError::Procfs {
         path: path.to_owned(),
     })
 }

@@ -36,6 +36,13 @@ pub enum MountError {
         /// What was needed.
         wanted: &'static str,
     },
+    /// Nothing may cover a part of procfs, whatever links lead there (CVE-2019-19921).
+    #[error("mount point {} in the container: leads into /proc, where nothing may be mounted",
+        path.display())]
+    Procfs {
+        /// The path in the container.
+        path: PathBuf,
+    },
     /// Something is not what was made a moment ago.
     #[error("{}: is not what was put there: refusing to go on", path.display())]
     Foreign {
