@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tests::layers::Layer;
 use tests::mounts::{Mount, Union, is_mounted, mount_line};
-use tests::process::{Output, Running, run, wait_until};
+use tests::process::{NO_FUSE, Output, Running, run, wait_until};
 use tests::programs;
 use tests::scratch::Scratch;
 use tests::stage::Stage;
@@ -361,7 +361,7 @@ fn without_fuse_or_rights() {
     let (_scratch, union) = setting();
     // No /dev/fuse: in a mount name space of its own with an empty /dev.
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", "mount -t tmpfs none /dev && exec \"$@\"", "sh"]);
+    command.args(["-m", "sh", "-c", NO_FUSE, "sh"]);
     let inner = union.layerfs_command();
     let output = run(command.arg(inner.get_program()).args(inner.get_args()));
     assert_ne!(output.code, 0);

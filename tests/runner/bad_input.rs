@@ -1,7 +1,7 @@
 //! Bad input to `runner`: one line, exit code 125, nothing half done.
 
 use tests::container::Runner;
-use tests::process::run;
+use tests::process::{NO_FUSE, run};
 
 #[test]
 fn images_that_are_not_there() {
@@ -62,7 +62,7 @@ fn not_root() {
 fn no_fuse_device() {
     let runner = Runner::new();
     let mut command = std::process::Command::new("unshare");
-    command.args(["-m", "sh", "-c", "mount -t tmpfs none /dev && exec \"$@\"", "sh"]);
+    command.args(["-m", "sh", "-c", NO_FUSE, "sh"]);
     let inner = runner.command("run");
     command.arg(inner.get_program()).args(inner.get_args()).args(["--rm", "host", "true"]);
     let line = run(&mut command).one_line_error(125);

@@ -34,6 +34,15 @@ fn members(id: &str) -> Vec<i32> {
     all
 }
 
+/// Pid 1 of the container, as the host counts.
+fn first(id: &str) -> i32 {
+    let is_first = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with("\t1"))
+    };
+    members(id).into_iter().find(is_first).expect("no pid 1 in the container's cgroups")
+}
+
 #[track_caller]
 fn all_gone(runner: &Runner, id: &str) {
     let gone = wait_until(Duration::from_secs(10), || cgroups_of(id).is_empty());
@@ -71,12 +80,11 @@ fn a_client_that_is_killed_takes_its_rm_container_with_it() {
 fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
     let runner = Runner::new();
     let (mut client, id) = sleeper(&runner, &["--rm"]);
-    let own = client.pid();
-    for (pid, _) in tools::leaks::processes_naming(&runner.state().display().to_string()) {
-        if pid != own {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", first(&id))).unwrap();
+    let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim();
+    let name = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+    assert!(name.contains("monitor"), "the parent of pid 1 is {name:?}");
+    kill_process(Pid::from_raw(parent.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
     let code = client.wait(Duration::from_secs(20));
     assert_ne!(code, 0, "the client calls a killed container a success");
     runner.sh(&[], "true").ok();
@@ -87,11 +95,7 @@ fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
 fn an_init_that_is_killed_from_outside_is_137() {
     let runner = Runner::new();
     let (mut client, id) = sleeper(&runner, &["--rm"]);
-    let first = members(&id).into_iter().find(|pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with("\t1"))
-    });
-    kill_process(Pid::from_raw(first.expect("no pid 1 in the cgroup")).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(first(&id)).unwrap(), Signal::KILL).unwrap();
     assert_eq!(client.wait(Duration::from_secs(20)), 137);
     all_gone(&runner, &id);
 }

@@ -64,7 +64,9 @@ impl Runner {
     /// What containers the state directory holds.
     pub fn containers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state.join("containers")).into_iter().flatten();
-        entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+        let names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+        // Files of the store itself, as its lock, are hidden.
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     /// Checks, for some seconds, that nothing of any container is left.

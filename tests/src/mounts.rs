@@ -197,7 +197,7 @@ impl Mount {
     pub fn daemons(&self) -> Vec<i32> {
         tools::leaks::processes_naming(&self.point.display().to_string())
             .into_iter()
-            .filter(|(_, line)| line.contains("layerfs"))
+            .filter(|(_, line)| line.split(' ').next().is_some_and(|name| name.contains("layerfs")))
             .map(|(pid, _)| pid)
             .collect()
     }

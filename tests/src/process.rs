@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 /// fails the test instead of the whole suite.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
+/// A shell script for `unshare -m sh -c ... sh PROGRAM ARGS`: runs the program where /dev has no
+/// fuse.
+pub const NO_FUSE: &str = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && \
+     mknod -m 666 /dev/urandom c 1 9 && mknod -m 666 /dev/zero c 1 5 && exec \"$@\"";
+
 /// What a program said and how it ended.
 #[derive(Debug, Clone)]
 pub struct Output {

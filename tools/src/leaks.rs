@@ -71,7 +71,8 @@ pub fn fuse_mounts_below(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Live processes whose command line holds `text`, apart from this one.
+/// Live processes whose command line, working directory or an open file's path holds `text`, apart
+/// from this one.
 pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
     let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<_> = all
@@ -81,11 +82,21 @@ pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
         .filter_map(|pid| {
             let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let line = String::from_utf8_lossy(&raw).replace('\0', " ");
-            line.contains(text).then_some((pid, line))
+            (line.contains(text) || holds(pid, text)).then_some((pid, line))
         })
         .collect();
     found.sort();
     found
+}
+
+/// Whether a process works in or has open something whose path holds `text`.
+fn holds(pid: i32, text: &str) -> bool {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let open = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
+    open.map(|entry| entry.path())
+        .chain([directory.join("cwd")])
+        .filter_map(|link| fs::read_link(link).ok())
+        .any(|target| target.to_string_lossy().contains(text))
 }
 
 /// What was there before a test run.
