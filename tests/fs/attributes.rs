@@ -12,7 +12,12 @@ use tests::stage::{Stage, code, raw};
 use tests::sys;
 
 fn layer() -> Layer {
-    Layer::new().file("f", "content").xattr("user.x", "old").dir("d").symlink("l", "f").fifo("p")
+    Layer::new()
+        .file("f", "content")
+        .xattr("user.x", "old")
+        .dir("d")
+        .symlink("l", "f")
+        .fifo("p")
 }
 
 /// Which of mtime and ctime a change moves.
@@ -24,8 +29,14 @@ fn moved(path: &Path, change: impl FnOnce()) -> (bool, bool) {
     let after = fs::symlink_metadata(path).unwrap();
     let differ = |a: (i64, i64), b: (i64, i64)| a != b;
     (
-        differ((before.mtime(), before.mtime_nsec()), (after.mtime(), after.mtime_nsec())),
-        differ((before.ctime(), before.ctime_nsec()), (after.ctime(), after.ctime_nsec())),
+        differ(
+            (before.mtime(), before.mtime_nsec()),
+            (after.mtime(), after.mtime_nsec()),
+        ),
+        differ(
+            (before.ctime(), before.ctime_nsec()),
+            (after.ctime(), after.ctime_nsec()),
+        ),
     )
 }
 
@@ -41,36 +52,68 @@ fn a2_mtime_and_ctime_move_as_posix_says() {
                 ("read", moved(f, || drop(fs::read(f).unwrap()))),
                 // ctime may move: opening for writing may copy up.
                 ("open to write", (moved(f, || drop(rw())).0, false)),
-                ("empty write", moved(f, || assert_eq!(rw().write(b"").unwrap(), 0))),
-                ("chmod", moved(f, || {
-                    fs::set_permissions(f, std::os::unix::fs::PermissionsExt::from_mode(0o611)).unwrap();
-                })),
+                (
+                    "empty write",
+                    moved(f, || assert_eq!(rw().write(b"").unwrap(), 0)),
+                ),
+                (
+                    "chmod",
+                    moved(f, || {
+                        fs::set_permissions(f, std::os::unix::fs::PermissionsExt::from_mode(0o611))
+                            .unwrap();
+                    }),
+                ),
                 ("write", moved(f, || rw().write_all(b"C").unwrap())),
-                ("truncate to same size", moved(f, || {
-                    let file = rw();
-                    file.set_len(file.metadata().unwrap().len()).unwrap();
-                })),
-                ("setxattr", moved(f, || {
-                    sys::set_xattr(f, b"user.n", format!("{round}").as_bytes()).unwrap();
-                })),
-                ("link", moved(f, || fs::hard_link(f, root.join(format!("g{round}"))).unwrap())),
-                ("unlink of another name", moved(f, || fs::remove_file(root.join(format!("g{round}"))).unwrap())),
-                ("rename", moved(f, || {
-                    fs::rename(f, root.join("h")).unwrap();
-                    fs::rename(root.join("h"), f).unwrap();
-                })),
+                (
+                    "truncate to same size",
+                    moved(f, || {
+                        let file = rw();
+                        file.set_len(file.metadata().unwrap().len()).unwrap();
+                    }),
+                ),
+                (
+                    "setxattr",
+                    moved(f, || {
+                        sys::set_xattr(f, b"user.n", format!("{round}").as_bytes()).unwrap();
+                    }),
+                ),
+                (
+                    "link",
+                    moved(f, || {
+                        fs::hard_link(f, root.join(format!("g{round}"))).unwrap()
+                    }),
+                ),
+                (
+                    "unlink of another name",
+                    moved(f, || {
+                        fs::remove_file(root.join(format!("g{round}"))).unwrap()
+                    }),
+                ),
+                (
+                    "rename",
+                    moved(f, || {
+                        fs::rename(f, root.join("h")).unwrap();
+                        fs::rename(root.join("h"), f).unwrap();
+                    }),
+                ),
                 ("utimens", moved(f, || set_time(f, 77, 88 + round))),
-                ("O_TRUNC of an empty file", moved(f, || {
-                    fs::write(f, "").unwrap();
-                    fs::write(f, "").unwrap();
-                })),
-                ("mapping", moved(f, || {
-                    fs::write(f, "mapped").unwrap();
-                    let file = rw();
-                    let mut mapping = sys::Mapping::new(file.as_fd(), 6, true).unwrap();
-                    mapping.bytes()[0] = b'X';
-                    mapping.sync().unwrap();
-                })),
+                (
+                    "O_TRUNC of an empty file",
+                    moved(f, || {
+                        fs::write(f, "").unwrap();
+                        fs::write(f, "").unwrap();
+                    }),
+                ),
+                (
+                    "mapping",
+                    moved(f, || {
+                        fs::write(f, "mapped").unwrap();
+                        let file = rw();
+                        let mut mapping = sys::Mapping::new(file.as_fd(), 6, true).unwrap();
+                        mapping.bytes()[0] = b'X';
+                        mapping.sync().unwrap();
+                    }),
+                ),
             ]
         });
     }
@@ -85,8 +128,16 @@ fn a2_times_can_be_set_in_every_way() {
             for (seconds, nanos) in [(0, 0), (1, 999_999_999), (-1, 5), (4_000_000_000, 1)] {
                 set_time(&path, seconds, nanos);
                 let meta = fs::symlink_metadata(&path).unwrap();
-                assert_eq!((meta.mtime(), meta.mtime_nsec()), (seconds, nanos), "{name}");
-                assert_eq!((meta.atime(), meta.atime_nsec()), (seconds, nanos), "{name}");
+                assert_eq!(
+                    (meta.mtime(), meta.mtime_nsec()),
+                    (seconds, nanos),
+                    "{name}"
+                );
+                assert_eq!(
+                    (meta.atime(), meta.atime_nsec()),
+                    (seconds, nanos),
+                    "{name}"
+                );
             }
         });
     }
@@ -153,9 +204,13 @@ fn a3_posix_acls_are_kept_inherited_and_obeyed() {
     let mut stage = Stage::new(&[layer()]);
     let alice = tests::user::ALICE;
     stage.both(|root| {
-        let set = |args: &[&str]| tests::process::run(
-            std::process::Command::new("setfacl").args(args).current_dir(root),
-        );
+        let set = |args: &[&str]| {
+            tests::process::run(
+                std::process::Command::new("setfacl")
+                    .args(args)
+                    .current_dir(root),
+            )
+        };
         let mut results = vec![
             set(&["-m", &format!("u:{alice}:rw"), "f"]).code,
             set(&["-m", &format!("d:u:{alice}:rwx"), "d"]).code,
@@ -170,12 +225,19 @@ fn a3_posix_acls_are_kept_inherited_and_obeyed() {
         fs::write(root.join("d/roots"), "x").unwrap();
         fs::create_dir(root.join("d/sub")).unwrap();
         // chmod changes the mask, and removing the ACL gives the plain mode back.
-        fs::set_permissions(root.join("f"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(
+            root.join("f"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
         tests::user::run_as(alice, alice, &[], || {
             results.push(code(fs::read(root.join("f"))).map_or(-1, |_| 0));
         });
         results.push(set(&["-b", "d/roots"]).code);
-        let list = std::process::Command::new("getfacl").args(["-R", "-n", "."]).current_dir(root).output();
+        let list = std::process::Command::new("getfacl")
+            .args(["-R", "-n", "."])
+            .current_dir(root)
+            .output();
         // Paragraphs come in the order of the directory, which is any.
         let list = String::from_utf8(list.unwrap().stdout).unwrap();
         let mut paragraphs: Vec<_> = list.split("\n\n").map(str::to_owned).collect();
@@ -198,11 +260,19 @@ fn a6_inode_flags_by_ioctl() {
             }
             let file = File::open(&path).unwrap();
             let before = code(sys::inode_flags(file.as_fd())).map(|f| f & (NODUMP | NOATIME));
-            let set = code(sys::set_inode_flags(file.as_fd(), NODUMP | NOATIME | 0x80000));
+            let set = code(sys::set_inode_flags(
+                file.as_fd(),
+                NODUMP | NOATIME | 0x80000,
+            ));
             drop(file);
             let file = File::open(&path).unwrap();
             let after = code(sys::inode_flags(file.as_fd())).map(|f| f & (NODUMP | NOATIME));
-            (before, set, after, code(sys::project_attr(file.as_fd())).map(|a| a[3]))
+            (
+                before,
+                set,
+                after,
+                code(sys::project_attr(file.as_fd())).map(|a| a[3]),
+            )
         });
     }
     // An ioctl that nobody knows.
@@ -229,7 +299,12 @@ fn a6_immutable_and_append_only_files() {
             code(fs::write(root.join("f"), "x")),
             chattr("+a", "g"),
             code(fs::write(root.join("g"), "x")),
-            code(OpenOptions::new().append(true).open(root.join("g")).map(drop)),
+            code(
+                OpenOptions::new()
+                    .append(true)
+                    .open(root.join("g"))
+                    .map(drop),
+            ),
             chattr("-a", "g"),
         );
         (results, fs::read(root.join("g")).unwrap())
@@ -244,8 +319,8 @@ fn a5_statfs_tells_the_uppers_figures() {
     scratch.dir("small/upper");
     scratch.dir("small/work");
     let point = scratch.dir("merged");
-    let union = tests::mounts::Union::of(&[&lower], &point)
-        .upper(small.join("upper"), small.join("work"));
+    let union =
+        tests::mounts::Union::of(&[&lower], &point).upper(small.join("upper"), small.join("work"));
     let mount = union.layerfs();
     let figures = |p: &Path| {
         let s = rustix::fs::statvfs(p).unwrap();
@@ -254,6 +329,10 @@ fn a5_statfs_tells_the_uppers_figures() {
     assert_eq!(figures(mount.path()), figures(&small));
     mount.unmount();
     let mount = tests::mounts::Union::of(&[&lower], &point).layerfs();
-    assert_eq!(figures(mount.path()), figures(&lower), "read-only: the lower's");
+    assert_eq!(
+        figures(mount.path()),
+        figures(&lower),
+        "read-only: the lower's"
+    );
     mount.unmount();
 }

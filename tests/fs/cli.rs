@@ -21,8 +21,8 @@ fn layerfs(args: &[&str]) -> Output {
 fn setting() -> (Scratch, Union) {
     let scratch = Scratch::new();
     let lower = Layer::new().file("f", "f").write(scratch.join("lower"));
-    let union = Union::of(&[lower], scratch.dir("merged"))
-        .upper(scratch.dir("upper"), scratch.dir("work"));
+    let union =
+        Union::of(&[lower], scratch.dir("merged")).upper(scratch.dir("upper"), scratch.dir("work"));
     (scratch, union)
 }
 
@@ -37,8 +37,14 @@ fn the_mount_shows_as_fuse_layerfs_with_suid_and_dev() {
     assert!(line.contains(" - fuse.layerfs layerfs "), "{line}");
     let options = line.split(' ').nth(5).unwrap().to_owned();
     assert!(options.split(',').any(|o| o == "rw"), "{line}");
-    assert!(!options.contains("nosuid") && !options.contains("nodev"), "{line}");
-    assert!(line.contains("default_permissions") && line.contains("allow_other"), "{line}");
+    assert!(
+        !options.contains("nosuid") && !options.contains("nodev"),
+        "{line}"
+    );
+    assert!(
+        line.contains("default_permissions") && line.contains("allow_other"),
+        "{line}"
+    );
     // And a device works.
     let path = stage.m("null");
     tests::process::call("mknod", &[text(&path), "c", "1", "3"]).ok();
@@ -47,9 +53,13 @@ fn the_mount_shows_as_fuse_layerfs_with_suid_and_dev() {
 
 #[test]
 fn mount_options_are_honoured() {
-    for (option, wanted) in
-        [("nosuid", "nosuid"), ("nodev", "nodev"), ("noexec", "noexec"), ("noatime", "noatime"), ("ro", "ro")]
-    {
+    for (option, wanted) in [
+        ("nosuid", "nosuid"),
+        ("nodev", "nodev"),
+        ("noexec", "noexec"),
+        ("noatime", "noatime"),
+        ("ro", "ro"),
+    ] {
         let (_scratch, union) = setting();
         let mount = union.option(option).layerfs();
         let line = mount_line(mount.path());
@@ -61,7 +71,10 @@ fn mount_options_are_honoured() {
     let mount = union.option("nodev").layerfs();
     let path = mount.join("null");
     tests::process::call("mknod", &[text(&path), "c", "1", "3"]).ok();
-    assert_eq!(fs::read(&path).unwrap_err().raw_os_error(), Some(libc::EACCES));
+    assert_eq!(
+        fs::read(&path).unwrap_err().raw_os_error(),
+        Some(libc::EACCES)
+    );
     mount.unmount();
 }
 
@@ -108,7 +121,11 @@ fn the_drop_in_form_escapes_colons_and_commas() {
     let union = Union::of(&[odd.join("one:"), odd.join("two,")], odd.join("point"))
         .upper(odd.join("up:,"), odd.join("work"));
     let mut command = Command::new(programs::layerfs());
-    run(command.arg("-o").arg(union.overlay_data()).arg(&union.point)).ok();
+    run(command
+        .arg("-o")
+        .arg(union.overlay_data())
+        .arg(&union.point))
+    .ok();
     let mount = Mount::adopt(&union.point);
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"1");
     assert_eq!(fs::read(mount.join("g")).unwrap(), b"2");
@@ -126,8 +143,19 @@ fn mount_returns_when_it_serves_and_leaves_the_terminal() {
         assert_eq!(fs::read(mount.join("f")).unwrap(), b"f");
         for pid in mount.daemons() {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            let session = stat.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().to_owned();
-            assert_eq!(session, pid.to_string(), "the daemon has no session of its own");
+            let session = stat
+                .rsplit(") ")
+                .next()
+                .unwrap()
+                .split(' ')
+                .nth(3)
+                .unwrap()
+                .to_owned();
+            assert_eq!(
+                session,
+                pid.to_string(),
+                "the daemon has no session of its own"
+            );
             let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
             assert_eq!(cwd, Path::new("/"));
         }
@@ -141,7 +169,9 @@ fn foreground_serves_until_a_signal_and_unmounts_at_its_end() {
         let (_scratch, union) = setting();
         let union = union.flag("-f");
         let mut running = Running::start(&mut union.layerfs_command());
-        assert!(wait_until(Duration::from_secs(10), || is_mounted(&union.point)));
+        assert!(wait_until(Duration::from_secs(10), || is_mounted(
+            &union.point
+        )));
         assert_eq!(fs::read(union.point.join("f")).unwrap(), b"f");
         fs::write(union.point.join("g"), "g").unwrap();
         running.signal(signal);
@@ -151,9 +181,15 @@ fn foreground_serves_until_a_signal_and_unmounts_at_its_end() {
     let (_scratch, union) = setting();
     let union = union.flag("-f");
     let mut running = Running::start(&mut union.layerfs_command());
-    assert!(wait_until(Duration::from_secs(10), || is_mounted(&union.point)));
+    assert!(wait_until(Duration::from_secs(10), || is_mounted(
+        &union.point
+    )));
     layerfs(&["unmount", text(&union.point)]).ok();
-    assert_eq!(running.wait(Duration::from_secs(10)), 0, "a clean end after unmount");
+    assert_eq!(
+        running.wait(Duration::from_secs(10)),
+        0,
+        "a clean end after unmount"
+    );
 }
 
 #[test]
@@ -172,7 +208,10 @@ fn a_daemon_that_was_killed_loses_nothing_completed() {
     });
     let mount = stage.take_mount();
     mount.kill_daemon();
-    assert!(is_mounted(&stage.union.point), "a dead mount stays until it is unmounted");
+    assert!(
+        is_mounted(&stage.union.point),
+        "a dead mount stays until it is unmounted"
+    );
     layerfs(&["unmount", text(&stage.union.point)]).ok();
     assert!(!is_mounted(&stage.union.point));
     drop(mount);
@@ -185,7 +224,9 @@ fn a_daemon_that_was_killed_loses_nothing_completed() {
 fn a_daemon_killed_in_the_middle_of_work_leaves_a_whole_tree() {
     let mut layer = Layer::new();
     for i in 0..60 {
-        layer = layer.file(format!("d/f{i}"), vec![b'x'; 20_000]).mode(0o640);
+        layer = layer
+            .file(format!("d/f{i}"), vec![b'x'; 20_000])
+            .mode(0o640);
     }
     for round in 0..8 {
         let mut stage = Stage::new(std::slice::from_ref(&layer));
@@ -194,7 +235,10 @@ fn a_daemon_killed_in_the_middle_of_work_leaves_a_whole_tree() {
             for i in 0..60 {
                 let path = point.join(format!("d/f{i}"));
                 let append = fs::OpenOptions::new().append(true).open(&path);
-                if append.and_then(|mut f| std::io::Write::write_all(&mut f, b"!")).is_err() {
+                if append
+                    .and_then(|mut f| std::io::Write::write_all(&mut f, b"!"))
+                    .is_err()
+                {
                     break;
                 }
                 if i % 3 == 0 && fs::rename(&path, point.join(format!("r{i}"))).is_err() {
@@ -214,7 +258,10 @@ fn a_daemon_killed_in_the_middle_of_work_leaves_a_whole_tree() {
             let found: Vec<_> = places.iter().filter(|p| p.exists()).collect();
             assert_eq!(found.len(), 1, "round {round}: f{i} is at {found:?}");
             let content = fs::read(found[0]).unwrap();
-            assert!(content.starts_with(&[b'x'; 20_000]), "round {round}: f{i} lost its content");
+            assert!(
+                content.starts_with(&[b'x'; 20_000]),
+                "round {round}: f{i} lost its content"
+            );
             assert!(content.len() <= 20_001);
             let mode = fs::metadata(found[0]).unwrap().permissions().mode() & 0o7777;
             assert_eq!(mode, 0o640, "round {round}: f{i}");
@@ -247,11 +294,20 @@ fn unmount_says_what_is_wrong() {
 
 #[test]
 fn help_and_version() {
-    for args in [&["--help"][..], &["mount", "--help"], &["unmount", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["mount", "--help"],
+        &["unmount", "--help"],
+    ] {
         let help = layerfs(args).ok();
         assert!(help.contains("Usage"), "{help}");
     }
-    assert!(layerfs(&["mount", "--help"]).ok().contains("layerfs mount --lower"), "no example");
+    assert!(
+        layerfs(&["mount", "--help"])
+            .ok()
+            .contains("layerfs mount --lower"),
+        "no example"
+    );
     assert!(layerfs(&["--version"]).ok().starts_with("layerfs "));
 }
 
@@ -262,14 +318,20 @@ fn refused(union: &Union, wanted: &str) {
     assert_ne!(output.code, 0, "accepted: {output}");
     let line = output.one_line_error(output.code);
     let low = line.to_lowercase();
-    assert!(low.contains(&wanted.to_lowercase()), "says nothing of {wanted:?}: {line}");
+    assert!(
+        low.contains(&wanted.to_lowercase()),
+        "says nothing of {wanted:?}: {line}"
+    );
     assert!(!is_mounted(&union.point), "left mounted");
 }
 
 #[test]
 fn bad_mount_points() {
     let (scratch, union) = setting();
-    let at = |point: PathBuf| Union { point, ..union.clone() };
+    let at = |point: PathBuf| Union {
+        point,
+        ..union.clone()
+    };
     refused(&at(scratch.join("missing")), "missing");
     fs::write(scratch.join("file"), "").unwrap();
     refused(&at(scratch.join("file")), "directory");
@@ -289,23 +351,42 @@ fn bad_mount_points() {
 fn bad_layers() {
     let (scratch, union) = setting();
     fs::write(scratch.join("file"), "").unwrap();
-    let with = |lower: PathBuf| Union { lowers: vec![lower], ..union.clone() };
+    let with = |lower: PathBuf| Union {
+        lowers: vec![lower],
+        ..union.clone()
+    };
     refused(&with(scratch.join("missing")), "missing");
     refused(&with(scratch.join("file")), "directory");
     let upper = |u: PathBuf, w: PathBuf| union.clone().upper(u, w);
-    refused(&upper(scratch.join("missing"), scratch.join("work")), "missing");
-    refused(&upper(scratch.join("upper"), scratch.join("missing")), "missing");
-    refused(&upper(scratch.join("file"), scratch.join("work")), "directory");
+    refused(
+        &upper(scratch.join("missing"), scratch.join("work")),
+        "missing",
+    );
+    refused(
+        &upper(scratch.join("upper"), scratch.join("missing")),
+        "missing",
+    );
+    refused(
+        &upper(scratch.join("file"), scratch.join("work")),
+        "directory",
+    );
     let tmpfs = scratch.tmpfs("tmpfs", "1m");
     refused(&upper(scratch.join("upper"), tmpfs), "file system");
     refused(&upper(scratch.join("upper"), scratch.join("upper")), "");
-    refused(&Union { lowers: vec![], ..union.clone() }, "lower");
+    refused(
+        &Union {
+            lowers: vec![],
+            ..union.clone()
+        },
+        "lower",
+    );
 }
 
 #[test]
 fn upper_without_work_and_work_without_upper() {
     let (scratch, union) = setting();
-    let [lower, upper, work] = ["lower", "upper", "work"].map(|n| text(&scratch.join(n)).to_owned());
+    let [lower, upper, work] =
+        ["lower", "upper", "work"].map(|n| text(&scratch.join(n)).to_owned());
     let point = text(&union.point);
     for args in [
         vec!["mount", "--lower", &lower, "--upper", &upper, point],
@@ -332,10 +413,23 @@ fn upper_without_work_and_work_without_upper() {
 fn an_upper_or_work_in_use_is_refused() {
     let (scratch, union) = setting();
     let mount = union.layerfs();
-    let second = Union { point: scratch.dir("second"), ..union.clone() };
+    let second = Union {
+        point: scratch.dir("second"),
+        ..union.clone()
+    };
     refused(&second, "use");
-    refused(&second.clone().upper(scratch.dir("upper2"), scratch.join("work")), "use");
-    refused(&second.clone().upper(scratch.join("upper"), scratch.dir("work2")), "use");
+    refused(
+        &second
+            .clone()
+            .upper(scratch.dir("upper2"), scratch.join("work")),
+        "use",
+    );
+    refused(
+        &second
+            .clone()
+            .upper(scratch.join("upper"), scratch.dir("work2")),
+        "use",
+    );
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"f");
     mount.unmount();
     second.layerfs().unmount();
@@ -371,11 +465,16 @@ fn without_fuse_or_rights() {
     let copy = union.point.with_extension("layerfs");
     fs::copy(programs::layerfs(), &copy).unwrap();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=40001", "--regid=40001", "--clear-groups", "--"]).arg(&copy);
+    command
+        .args(["--reuid=40001", "--regid=40001", "--clear-groups", "--"])
+        .arg(&copy);
     let output = run(command.args(inner.get_args()));
     assert_ne!(output.code, 0);
     let line = output.one_line_error(output.code);
-    assert!(line.contains("root") || line.to_lowercase().contains("permi"), "{line}");
+    assert!(
+        line.contains("root") || line.to_lowercase().contains("permi"),
+        "{line}"
+    );
     assert!(!is_mounted(&union.point));
 }
 
@@ -396,7 +495,10 @@ fn volatile_leaves_a_mark_after_a_crash_and_none_after_a_clean_end() {
 fn a_mount_point_that_is_a_symlink_is_the_directory_it_names() {
     let (scratch, union) = setting();
     symlink(&union.point, scratch.join("alias")).unwrap();
-    let aliased = Union { point: scratch.join("alias"), ..union.clone() };
+    let aliased = Union {
+        point: scratch.join("alias"),
+        ..union.clone()
+    };
     run(&mut aliased.layerfs_command()).ok();
     let mount = Mount::adopt(&union.point);
     assert!(is_mounted(&union.point));

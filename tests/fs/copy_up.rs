@@ -45,18 +45,29 @@ fn c1_every_attribute_comes_along() {
         }
     });
     stage.same_after_remount();
-    stage.both(|root| call("touch", &["-h", "-d", "@5.5", root.join("link").to_str().unwrap()]).code);
+    stage.both(|root| {
+        call(
+            "touch",
+            &["-h", "-d", "@5.5", root.join("link").to_str().unwrap()],
+        )
+        .code
+    });
     stage.same_after_remount();
 }
 
 /// cap_net_raw+ep as the kernel stores it (revision 2).
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const CAPABILITY: &[u8] = &[
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 #[test]
 fn c1_content_and_times_of_a_file_changed_later_in_the_session() {
     let mut stage = Stage::new(&[Layer::new().file("f", vec![b'a'; 100_000]).mode(0o640)]);
     stage.both(|root| {
-        let file = fs::OpenOptions::new().write(true).open(root.join("f")).unwrap();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(root.join("f"))
+            .unwrap();
         file.write_all_at(b"MIDDLE", 50_000).unwrap();
     });
     stage.same_after_remount();
@@ -66,7 +77,11 @@ fn c1_content_and_times_of_a_file_changed_later_in_the_session() {
 fn c1_acls_come_along() {
     let acl = |p: &Path| call("getfacl", &["-n", "-p", "-E", p.to_str().unwrap()]).ok();
     let scratch = Scratch::new();
-    let lower = Layer::new().file("f", "1").dir("d").file("d/x", "1").write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("f", "1")
+        .dir("d")
+        .file("d/x", "1")
+        .write(scratch.join("lower"));
     let at = |p: &str| lower.join(p).to_str().unwrap().to_owned();
     call("setfacl", &["-m", "u:1234:rw,g:77:r,m::rw", &at("f")]).ok();
     call("setfacl", &["-m", "d:u:1234:rwx,u:5:rx", &at("d")]).ok();
@@ -76,7 +91,11 @@ fn c1_acls_come_along() {
     for name in ["f", "d"] {
         let strip = |text: String| text.lines().skip(1).collect::<Vec<_>>().join("\n");
         let wanted = strip(acl(&lower.join(name)));
-        assert_eq!(strip(acl(&mount.join(name))), wanted, "{name} before copy-up");
+        assert_eq!(
+            strip(acl(&mount.join(name))),
+            wanted,
+            "{name} before copy-up"
+        );
         call("touch", &["-a", mount.join(name).to_str().unwrap()]).ok();
         call("chown", &["1:1", mount.join(name).to_str().unwrap()]).ok();
         let after = strip(acl(&mount.join(name)));
@@ -91,7 +110,10 @@ fn c1_acls_come_along() {
 }
 
 fn blocks(path: &Path) -> u64 {
-    fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).blocks() * 512
+    fs::symlink_metadata(path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .blocks()
+        * 512
 }
 
 /// Bytes that the upper holds in all.
@@ -109,7 +131,9 @@ const MIB: u64 = 1 << 20;
 
 /// A stage whose lower holds a file of `mib` MiB of real data.
 fn with_large_file(mib: usize) -> Stage {
-    let layer = Layer::new().file("dir/large", vec![b'x'; mib << 20]).mode(0o644);
+    let layer = Layer::new()
+        .file("dir/large", vec![b'x'; mib << 20])
+        .mode(0o644);
     Stage::new(&[layer])
 }
 
@@ -124,32 +148,71 @@ fn c2_metadata_changes_of_a_large_file_copy_no_data() {
         vec!["setfattr", "-n", "user.new", "-v", "value"],
     ] {
         run(Command::new(command[0]).args(&command[1..]).arg(&large)).ok();
-        assert!(upper_bytes(&stage) < MIB, "{command:?} allocated {} bytes", upper_bytes(&stage));
+        assert!(
+            upper_bytes(&stage) < MIB,
+            "{command:?} allocated {} bytes",
+            upper_bytes(&stage)
+        );
     }
     // Not by `touch`: it opens the file for writing.
     tests::layers::set_time(&large, 1_000_000, 250_000_000);
-    assert!(upper_bytes(&stage) < MIB, "utimensat allocated {} bytes", upper_bytes(&stage));
+    assert!(
+        upper_bytes(&stage) < MIB,
+        "utimensat allocated {} bytes",
+        upper_bytes(&stage)
+    );
     let meta = fs::metadata(&large).unwrap();
     assert_eq!(meta.size(), 256 * MIB);
-    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o600, 12, 13));
+    assert_eq!(
+        (meta.mode() & 0o7777, meta.uid(), meta.gid()),
+        (0o600, 12, 13)
+    );
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000, 250_000_000));
-    assert!(meta.blocks() * 512 >= 256 * MIB, "the merged file claims to be sparse: {meta:?}");
+    assert!(
+        meta.blocks() * 512 >= 256 * MIB,
+        "the merged file claims to be sparse: {meta:?}"
+    );
     fs::rename(&large, stage.m("dir/moved")).unwrap();
-    assert!(upper_bytes(&stage) < MIB, "a rename allocated {} bytes", upper_bytes(&stage));
+    assert!(
+        upper_bytes(&stage) < MIB,
+        "a rename allocated {} bytes",
+        upper_bytes(&stage)
+    );
     stage.remount();
     let moved = stage.m("dir/moved");
     assert_eq!(fs::metadata(&moved).unwrap().size(), 256 * MIB);
-    call("cmp", &[stage.p("dir/large").to_str().unwrap(), moved.to_str().unwrap()]).ok();
+    call(
+        "cmp",
+        &[
+            stage.p("dir/large").to_str().unwrap(),
+            moved.to_str().unwrap(),
+        ],
+    )
+    .ok();
     // The first write brings the data, all of it.
     let file = fs::OpenOptions::new().write(true).open(&moved).unwrap();
     file.write_all_at(b"y", 128 * MIB).unwrap();
     drop(file);
-    let plain = fs::OpenOptions::new().write(true).open(stage.p("dir/large")).unwrap();
+    let plain = fs::OpenOptions::new()
+        .write(true)
+        .open(stage.p("dir/large"))
+        .unwrap();
     plain.write_all_at(b"y", 128 * MIB).unwrap();
     stage.remount();
     let moved = stage.m("dir/moved");
-    call("cmp", &[stage.p("dir/large").to_str().unwrap(), moved.to_str().unwrap()]).ok();
-    assert_eq!(fs::metadata(&moved).unwrap().mode() & 0o7777, 0o600, "{text}");
+    call(
+        "cmp",
+        &[
+            stage.p("dir/large").to_str().unwrap(),
+            moved.to_str().unwrap(),
+        ],
+    )
+    .ok();
+    assert_eq!(
+        fs::metadata(&moved).unwrap().mode() & 0o7777,
+        0o600,
+        "{text}"
+    );
 }
 
 #[test]
@@ -164,7 +227,9 @@ fn c2_truncating_open_copies_no_data() {
 fn c2_truncating_open_writes_only_what_is_written() {
     // On a tmpfs that cannot hold the large file, a copy before the truncation would be ENOSPC.
     let scratch = Scratch::new();
-    let lower = Layer::new().file("large", vec![b'x'; 32 << 20]).write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("large", vec![b'x'; 32 << 20])
+        .write(scratch.join("lower"));
     let small = scratch.tmpfs("small", "4m");
     let union = tests::mounts::Union::of(&[&lower], scratch.dir("merged"))
         .upper(scratch.dir("small/upper"), scratch.dir("small/work"));
@@ -184,7 +249,10 @@ fn c2_removing_copies_nothing() {
     assert!(upper_bytes(&stage) < MIB);
     fs::remove_dir(stage.m("dir")).unwrap();
     assert!(fs::read_dir(&stage.union.point).unwrap().next().is_none());
-    assert!(!stage.u("dir").is_dir(), "a removed lower directory was copied up");
+    assert!(
+        !stage.u("dir").is_dir(),
+        "a removed lower directory was copied up"
+    );
 }
 
 #[test]
@@ -200,13 +268,25 @@ fn c3_appending_to_a_sparse_gigabyte_keeps_the_holes() {
         .upper(scratch.dir("upper"), scratch.dir("work"));
     let mount = union.layerfs();
     let path = mount.join("sparse");
-    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"!").unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"!")
+        .unwrap();
     let upper = scratch.join("upper/sparse");
     let meta = fs::metadata(&upper).unwrap();
     assert_eq!(meta.size(), (1 << 30) + 1);
-    assert!(blocks(&upper) < 8 * MIB, "the copy holds {} bytes", blocks(&upper));
+    assert!(
+        blocks(&upper) < 8 * MIB,
+        "the copy holds {} bytes",
+        blocks(&upper)
+    );
     let mut buffer = [0; 6];
-    fs::File::open(&path).unwrap().read_exact_at(&mut buffer, 1 << 29).unwrap();
+    fs::File::open(&path)
+        .unwrap()
+        .read_exact_at(&mut buffer, 1 << 29)
+        .unwrap();
     assert_eq!(&buffer, b"island");
     mount.unmount();
 }
@@ -226,7 +306,10 @@ fn c3_a_large_copy_up_is_byte_for_byte() {
     let union = tests::mounts::Union::of(&[&lower], scratch.dir("merged"))
         .upper(scratch.dir("upper"), scratch.dir("work"));
     let mount = union.layerfs();
-    let open = fs::OpenOptions::new().write(true).open(mount.join("f")).unwrap();
+    let open = fs::OpenOptions::new()
+        .write(true)
+        .open(mount.join("f"))
+        .unwrap();
     open.write_all_at(b"", 0).unwrap();
     open.write_all_at(&[1], 1).unwrap();
     drop(open);
@@ -278,12 +361,17 @@ fn c4_a_copy_up_alone_changes_no_time_of_the_parent() {
 #[test]
 fn c4_creating_and_removing_children_changes_the_parents_times() {
     let stage = Stage::new(&[Layer::new().file("d/f", "f").file("e/f", "f").dir("x")]);
-    let changes: [(&str, &dyn Fn(&Path)); 5] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 5] = [
         ("d", &|root| fs::write(root.join("d/new"), "").unwrap()),
         ("e", &|root| fs::remove_file(root.join("e/f")).unwrap()),
         ("x", &|root| fs::create_dir(root.join("x/sub")).unwrap()),
-        ("d", &|root| fs::rename(root.join("d/f"), root.join("x/f")).unwrap()),
-        ("x", &|root| fs::hard_link(root.join("x/f"), root.join("x/g")).unwrap()),
+        ("d", &|root| {
+            fs::rename(root.join("d/f"), root.join("x/f")).unwrap()
+        }),
+        ("x", &|root| {
+            fs::hard_link(root.join("x/f"), root.join("x/g")).unwrap()
+        }),
     ];
     for (parent, change) in changes {
         stage.both(|root| {
@@ -326,9 +414,7 @@ fn c6_special_files_copy_up_and_devices_are_never_opened() {
 fn c6_fifos_and_sockets_work_as_such() {
     let stage = Stage::new(&[Layer::new().fifo("fifo").dir("d")]);
     let script = "cat fifo & echo through > fifo; wait";
-    stage.both(|root| {
-        run(Command::new("sh").args(["-c", script]).current_dir(root)).ok()
-    });
+    stage.both(|root| run(Command::new("sh").args(["-c", script]).current_dir(root)).ok());
     let path = stage.m("d/listener");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let client = std::os::unix::net::UnixStream::connect(&path);
@@ -339,21 +425,28 @@ fn c6_fifos_and_sockets_work_as_such() {
 #[test]
 fn c1_a_copy_up_that_cannot_succeed_leaves_the_tree_as_it_was() {
     let scratch = Scratch::new();
-    let lower =
-        Layer::new().file("large", vec![b'x'; 8 << 20]).mode(0o640).write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("large", vec![b'x'; 8 << 20])
+        .mode(0o640)
+        .write(scratch.join("lower"));
     let small = scratch.tmpfs("small", "2m");
     let union = tests::mounts::Union::of(&[&lower], scratch.dir("merged"))
         .upper(small.join("upper"), small.join("work"));
     scratch.dir("small/upper");
     scratch.dir("small/work");
     let mount = union.layerfs();
-    let open = fs::OpenOptions::new().append(true).open(mount.join("large"));
+    let open = fs::OpenOptions::new()
+        .append(true)
+        .open(mount.join("large"));
     let result = open.and_then(|mut f| f.write_all(b"!"));
     assert_eq!(code(result), Err(libc::ENOSPC));
     assert_eq!(fs::metadata(mount.join("large")).unwrap().size(), 8 << 20);
     let [a, b] = [lower.join("large"), mount.join("large")].map(|p| p.to_str().unwrap().to_owned());
     call("cmp", &[a, b]).ok();
-    assert!(!small.join("upper/large").exists(), "half a copy was left in the upper");
+    assert!(
+        !small.join("upper/large").exists(),
+        "half a copy was left in the upper"
+    );
     // Nothing of the attempt holds the space.
     fs::write(mount.join("fits"), vec![1; 1 << 20]).unwrap();
     mount.unmount();

@@ -19,13 +19,19 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn stage() -> Stage {
-    let stage = Stage::new(&[Layer::new().file("lower", pattern(100_000)).file("empty", "")]);
+    let stage = Stage::new(&[Layer::new()
+        .file("lower", pattern(100_000))
+        .file("empty", "")]);
     stage.both(|root| fs::write(root.join("fresh"), pattern(100_000)).unwrap());
     stage
 }
 
 fn rw(path: &Path) -> File {
-    OpenOptions::new().read(true).write(true).open(path).unwrap()
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap()
 }
 
 /// Does `work` on both kinds of file on both trees, then compares the trees, also remounted.
@@ -42,7 +48,20 @@ fn on_files<T: PartialEq + std::fmt::Debug>(work: impl Fn(&Path) -> T) {
 fn a1_reads_at_every_edge() {
     on_files(|path| {
         let file = File::open(path).unwrap();
-        [0, 1, 4095, 4096, 4097, 65_535, 65_536, 99_999, 100_000, 100_001, 1 << 40].map(|at| {
+        [
+            0,
+            1,
+            4095,
+            4096,
+            4097,
+            65_535,
+            65_536,
+            99_999,
+            100_000,
+            100_001,
+            1 << 40,
+        ]
+        .map(|at| {
             let mut buffer = [0; 5000];
             let n = file.read_at(&mut buffer, at).unwrap();
             buffer[..n].to_vec()
@@ -54,7 +73,10 @@ fn a1_reads_at_every_edge() {
 fn a1_writes_at_every_edge() {
     on_files(|path| {
         let file = rw(path);
-        for (i, at) in [0, 4095, 50_000, 65_533, 99_998, 100_500, 300_000].into_iter().enumerate() {
+        for (i, at) in [0, 4095, 50_000, 65_533, 99_998, 100_500, 300_000]
+            .into_iter()
+            .enumerate()
+        {
             file.write_all_at(&pattern(i * 1000 + 1), at).unwrap();
         }
         file.metadata().unwrap().len()
@@ -94,7 +116,8 @@ fn a1_appends_of_many_writers_lose_nothing() {
             scope.spawn(move || {
                 let mut file = OpenOptions::new().append(true).open(path).unwrap();
                 for i in 0..250 {
-                    file.write_all(format!("{writer} {i} {}\n", "x".repeat(i % 90)).as_bytes()).unwrap();
+                    file.write_all(format!("{writer} {i} {}\n", "x".repeat(i % 90)).as_bytes())
+                        .unwrap();
                 }
             });
         }
@@ -102,9 +125,16 @@ fn a1_appends_of_many_writers_lose_nothing() {
     let text = fs::read_to_string(stage.m("log")).unwrap();
     assert_eq!(text.lines().count(), 1001);
     for writer in 0..4 {
-        let own: Vec<_> = text.lines().filter(|l| l.starts_with(&format!("{writer} "))).collect();
+        let own: Vec<_> = text
+            .lines()
+            .filter(|l| l.starts_with(&format!("{writer} ")))
+            .collect();
         for (i, line) in own.iter().enumerate() {
-            assert_eq!(*line, format!("{writer} {i} {}", "x".repeat(i % 90)), "torn or lost");
+            assert_eq!(
+                *line,
+                format!("{writer} {i} {}", "x".repeat(i % 90)),
+                "torn or lost"
+            );
         }
         assert_eq!(own.len(), 250);
     }
@@ -113,7 +143,11 @@ fn a1_appends_of_many_writers_lose_nothing() {
 #[test]
 fn a1_append_with_an_offset_and_o_append_by_fcntl() {
     on_files(|path| {
-        let file = OpenOptions::new().append(true).read(true).open(path).unwrap();
+        let file = OpenOptions::new()
+            .append(true)
+            .read(true)
+            .open(path)
+            .unwrap();
         file.write_all_at(b"end", 0).unwrap();
         let other = rw(path);
         rustix::fs::fcntl_setfl(&other, rustix::fs::OFlags::APPEND).unwrap();
@@ -136,7 +170,13 @@ fn a1_fallocate_in_all_modes() {
         on_files(|path| {
             let file = rw(path);
             let at = |offset, length| raw(rustix::fs::fallocate(&file, mode, offset, length));
-            (at(4096, 8192), at(99_000, 10_000), at(10, 20), at(0, 0), file.metadata().unwrap().len())
+            (
+                at(4096, 8192),
+                at(99_000, 10_000),
+                at(10, 20),
+                at(0, 0),
+                file.metadata().unwrap().len(),
+            )
         });
     }
 }
@@ -158,7 +198,8 @@ fn a1_holes_are_found() {
                 }
                 _ => unreachable!(),
             };
-            [0, 50_000, 131_072, 600_000, 700_000, 1 << 20, 1 << 21].map(|at| find(SeekFrom::Start(at)))
+            [0, 50_000, 131_072, 600_000, 700_000, 1 << 20, 1 << 21]
+                .map(|at| find(SeekFrom::Start(at)))
         });
     }
     stage.same_after_remount();
@@ -257,8 +298,15 @@ fn a1_sendfile_and_splice() {
             while sent < 50_000 {
                 sent += rustix::fs::sendfile(&to, &from, Some(&mut offset), 50_000 - sent).unwrap();
             }
-            let script = format!("cat {name} | head -c 12345 | md5sum; cat < {name} >> copied; md5sum copied");
-            tests::process::run(std::process::Command::new("sh").args(["-c", &script]).current_dir(root)).ok()
+            let script = format!(
+                "cat {name} | head -c 12345 | md5sum; cat < {name} >> copied; md5sum copied"
+            );
+            tests::process::run(
+                std::process::Command::new("sh")
+                    .args(["-c", &script])
+                    .current_dir(root),
+            )
+            .ok()
         });
     }
 }
@@ -273,7 +321,10 @@ fn a1_descriptors_opened_before_and_after_copy_up_see_one_file() {
     rw(&stage.m("lower")).write_all_at(b"NEWS", 0).unwrap();
     let mut buffer = [0; 4];
     before.read_exact_at(&mut buffer, 0).unwrap();
-    assert_eq!(&buffer, b"NEWS", "C5: an fd opened before the copy-up shows old content");
+    assert_eq!(
+        &buffer, b"NEWS",
+        "C5: an fd opened before the copy-up shows old content"
+    );
     let meta = before.metadata().unwrap();
     assert_eq!(meta.ino(), fs::metadata(stage.m("lower")).unwrap().ino());
 }
@@ -284,7 +335,9 @@ fn a1_modes_of_opening() {
     stage.both(|root| {
         let open = |name: &str, flags: i32| {
             let mut options = OpenOptions::new();
-            options.read(flags & libc::O_WRONLY == 0).write(flags & (libc::O_WRONLY | libc::O_RDWR) != 0);
+            options
+                .read(flags & libc::O_WRONLY == 0)
+                .write(flags & (libc::O_WRONLY | libc::O_RDWR) != 0);
             code(options.custom_flags(flags).open(root.join(name)).map(drop))
         };
         vec![
@@ -328,7 +381,10 @@ fn a1_position_and_size_are_shared_by_duplicates() {
         let mut twin = file.try_clone().unwrap();
         file.seek(SeekFrom::End(-3)).unwrap();
         twin.write_all(b"abcdef").unwrap();
-        (file.stream_position().unwrap(), twin.seek(SeekFrom::End(0)).unwrap())
+        (
+            file.stream_position().unwrap(),
+            twin.seek(SeekFrom::End(0)).unwrap(),
+        )
     });
 }
 
@@ -340,10 +396,20 @@ fn a8_a_running_program_cannot_be_written() {
     stage.both(|root| {
         let mut command = std::process::Command::new(root.join("bin/sleep"));
         let running = tests::process::Running::start(command.arg("100"));
-        let write = code(OpenOptions::new().write(true).open(root.join("bin/sleep")).map(drop));
+        let write = code(
+            OpenOptions::new()
+                .write(true)
+                .open(root.join("bin/sleep"))
+                .map(drop),
+        );
         drop(running);
         let open = rw(&root.join("bin/sleep"));
-        let run = code(std::process::Command::new(root.join("bin/sleep")).arg("0").output().map(drop));
+        let run = code(
+            std::process::Command::new(root.join("bin/sleep"))
+                .arg("0")
+                .output()
+                .map(drop),
+        );
         drop(open);
         (write, run)
     });

@@ -24,12 +24,19 @@ const OVERLAY: &str = "metacopy=on,redirect_dir=on,index=off,xino=off";
 type Verdict = Result<(), String>;
 
 fn first_seed() -> u64 {
-    std::env::var("LAYERFS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
+    std::env::var("LAYERFS_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1)
 }
 
 fn differ(what: &str, wanted: &Snapshot, root: &Path) -> Verdict {
     let diff = wanted.diff(&Snapshot::of(root, &View::since(START)));
-    if diff.is_empty() { Ok(()) } else { Err(format!("{what} (- plain, + union):\n{diff}")) }
+    if diff.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{what} (- plain, + union):\n{diff}"))
+    }
 }
 
 /// The state a sequence starts from: the same layers every time it is tried.
@@ -77,7 +84,11 @@ fn run_sequence(world: &[Layer], mut next: impl FnMut(&Path) -> Option<Op>) -> (
     let mut done = Vec::new();
     let verdict = (|| {
         let mount = setting.union.layerfs();
-        differ("before any operation", &Snapshot::of(&plain, &View::since(START)), mount.path())?;
+        differ(
+            "before any operation",
+            &Snapshot::of(&plain, &View::since(START)),
+            mount.path(),
+        )?;
         while let Some(op) = next(&plain) {
             let (wanted, found) = (apply(&plain, &op), apply(mount.path(), &op));
             done.push(op.clone());
@@ -96,11 +107,18 @@ fn run_sequence(world: &[Layer], mut next: impl FnMut(&Path) -> Option<Op>) -> (
             return Ok(());
         }
         let overlay = setting.union.overlay(OVERLAY);
-        let view = View { ghosts: true, ..View::since(START) };
+        let view = View {
+            ghosts: true,
+            ..View::since(START)
+        };
         let wanted = Snapshot::of(&plain, &view);
         let diff = wanted.diff(&Snapshot::of(overlay.path(), &view));
         overlay.unmount();
-        if diff.is_empty() { Ok(()) } else { Err(format!("R3: the upper in overlay:\n{diff}")) }
+        if diff.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("R3: the upper in overlay:\n{diff}"))
+        }
     })();
     guard.check();
     (done, verdict)
@@ -126,31 +144,62 @@ fn run_many(sequences: usize, world: World) {
         let last = replay(&short).err().unwrap_or(first);
         panic!(
             "seed {seed}: {last}\n--- operations\n{}\n--- layers, topmost first\n{}",
-            short.iter().map(|op| format!("{op:?}\n")).collect::<String>(),
-            layers.iter().map(|layer| format!("{layer:?}\n")).collect::<String>(),
+            short
+                .iter()
+                .map(|op| format!("{op:?}\n"))
+                .collect::<String>(),
+            layers
+                .iter()
+                .map(|layer| format!("{layer:?}\n"))
+                .collect::<String>(),
         );
     }
 }
 
 #[test]
 fn random_operations_agree_with_a_plain_tree() {
-    run_many(count(60), World { hard_links: false, whiteouts: true, lowers: 2 });
+    run_many(
+        count(60),
+        World {
+            hard_links: false,
+            whiteouts: true,
+            lowers: 2,
+        },
+    );
 }
 
 #[test]
 fn random_operations_with_hard_links_agree_with_a_plain_tree() {
-    run_many(count(30), World { hard_links: true, whiteouts: false, lowers: 1 });
+    run_many(
+        count(30),
+        World {
+            hard_links: true,
+            whiteouts: false,
+            lowers: 1,
+        },
+    );
 }
 
 #[test]
 fn random_operations_over_three_layers_agree_with_a_plain_tree() {
-    run_many(count(30), World { hard_links: false, whiteouts: true, lowers: 3 });
+    run_many(
+        count(30),
+        World {
+            hard_links: false,
+            whiteouts: true,
+            lowers: 3,
+        },
+    );
 }
 
 /// R3 the other way round: what the kernel wrote is read by us.
 #[test]
 fn r3_random_uppers_of_overlay_are_read() {
-    let world = World { hard_links: false, whiteouts: false, lowers: 2 };
+    let world = World {
+        hard_links: false,
+        whiteouts: false,
+        lowers: 2,
+    };
     let seed = first_seed();
     for seed in seed..seed + count(30) as u64 {
         let mut random = Random::new(seed);
@@ -167,16 +216,31 @@ fn r3_random_uppers_of_overlay_are_read() {
         overlay.unmount();
         let mount = setting.union.layerfs();
         let diff = wanted.diff(&Snapshot::of(mount.path(), &View::plain()));
-        assert!(diff.is_empty(), "seed {seed} (- overlay, + layerfs):\n{diff}\n{ops:#?}\n{layers:#?}");
+        assert!(
+            diff.is_empty(),
+            "seed {seed} (- overlay, + layerfs):\n{diff}\n{ops:#?}\n{layers:#?}"
+        );
         // What it wrote can be removed to the last name.
         for path in present(mount.path()).iter().rev() {
             let path = mount.join(path);
             let gone = fs::symlink_metadata(&path).map(|m| {
-                if m.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+                if m.is_dir() {
+                    fs::remove_dir_all(&path)
+                } else {
+                    fs::remove_file(&path)
+                }
             });
-            assert!(matches!(gone, Err(_) | Ok(Ok(()))), "seed {seed}: {}: {gone:?}", path.display());
+            assert!(
+                matches!(gone, Err(_) | Ok(Ok(()))),
+                "seed {seed}: {}: {gone:?}",
+                path.display()
+            );
         }
-        assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 0, "seed {seed}");
+        assert_eq!(
+            fs::read_dir(mount.path()).unwrap().count(),
+            0,
+            "seed {seed}"
+        );
         mount.unmount();
         drop(setting.scratch);
     }

@@ -21,7 +21,10 @@ fn layers(per: usize) -> [Layer; 2] {
             top = top.whiteout(format!("d/bottom{i:04}"));
         }
     }
-    [top.file("d/both", "top"), bottom.file("d/both", "bottom").dir("d/sub")]
+    [
+        top.file("d/both", "top"),
+        bottom.file("d/both", "bottom").dir("d/sub"),
+    ]
 }
 
 fn directory(path: &Path) -> rustix::fd::OwnedFd {
@@ -32,7 +35,9 @@ fn directory(path: &Path) -> rustix::fd::OwnedFd {
 fn scan(path: &Path) -> BTreeMap<Vec<u8>, usize> {
     let mut seen = BTreeMap::new();
     for entry in Dir::new(directory(path)).unwrap() {
-        *seen.entry(entry.unwrap().file_name().to_bytes().to_vec()).or_default() += 1;
+        *seen
+            .entry(entry.unwrap().file_name().to_bytes().to_vec())
+            .or_default() += 1;
     }
     seen
 }
@@ -92,7 +97,8 @@ fn d1_names_present_throughout_appear_once_while_others_come_and_go() {
         let result = std::panic::catch_unwind(|| {
             for _ in 0..30 {
                 let seen = scan(&stage.m("d"));
-                let steady = |name: &&Vec<u8>| name.starts_with(b"top") || name.starts_with(b"bottom");
+                let steady =
+                    |name: &&Vec<u8>| name.starts_with(b"top") || name.starts_with(b"bottom");
                 assert_eq!(seen.keys().filter(steady).count(), 1500 + 1350);
                 assert!(seen.iter().filter(|(k, _)| steady(k)).all(|(_, n)| *n == 1));
             }
@@ -150,7 +156,8 @@ fn d1_offsets_are_cookies_that_can_be_returned_to() {
         seek(&fd, SeekFrom::Start(entries[at].1)).unwrap();
         let rest = read_all();
         let wanted: Vec<_> = entries[at + 1..].iter().map(|e| &e.0).collect();
-        let gone = |name: &std::ffi::CStr| name.to_bytes() == b"top0007" || name.to_bytes() == b"new-one";
+        let gone =
+            |name: &std::ffi::CStr| name.to_bytes() == b"top0007" || name.to_bytes() == b"new-one";
         let found: Vec<_> = rest.iter().map(|e| &e.0).filter(|n| !gone(n)).collect();
         let wanted: Vec<_> = wanted.into_iter().filter(|n| !gone(n)).collect();
         assert_eq!(found, wanted, "from entry {at}");
@@ -170,7 +177,10 @@ fn d1_a_large_merged_directory() {
         fs::write(stage.m(format!("d/own{i}")), "").unwrap();
     }
     stage.remount();
-    assert_eq!(fs::read_dir(stage.m("d")).unwrap().count(), 6000 + 5400 + 2 + 2000);
+    assert_eq!(
+        fs::read_dir(stage.m("d")).unwrap().count(),
+        6000 + 5400 + 2 + 2000
+    );
 }
 
 #[test]

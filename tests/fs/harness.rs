@@ -41,11 +41,25 @@ fn overlay_and_fuse_overlayfs_show_the_same_union() {
     let seen = Snapshot::of(overlay.path(), &View::plain());
     assert_eq!(
         seen.names(),
-        [".", "dir", "dir/new", "dir/stays", "opaque", "opaque/only", "suid"]
+        [
+            ".",
+            "dir",
+            "dir/new",
+            "dir/stays",
+            "opaque",
+            "opaque/only",
+            "suid"
+        ]
     );
     // fuse-overlayfs is known to be no full oracle; for this tree it is.
-    let view = View { no_dir_times: true, ..View::plain() };
-    let (a, b) = (Snapshot::of(overlay.path(), &view), Snapshot::of(fuse.path(), &view));
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
+    let (a, b) = (
+        Snapshot::of(overlay.path(), &view),
+        Snapshot::of(fuse.path(), &view),
+    );
     a.assert_same(&b, "overlay against fuse-overlayfs");
     fuse.unmount();
     overlay.unmount();
@@ -65,8 +79,14 @@ fn a_plain_copy_of_the_merged_tree_is_the_same_tree() {
 #[test]
 fn differences_are_seen_in_every_attribute() {
     let scratch = Scratch::new();
-    let layer = Layer::new().file("f", "content").xattr("user.x", "1").dir("d");
-    let (a, b) = (layer.write(scratch.join("a")), layer.write(scratch.join("b")));
+    let layer = Layer::new()
+        .file("f", "content")
+        .xattr("user.x", "1")
+        .dir("d");
+    let (a, b) = (
+        layer.write(scratch.join("a")),
+        layer.write(scratch.join("b")),
+    );
     let plain = View::plain();
     let same = Snapshot::of(&a, &plain);
     assert_eq!(same.diff(&Snapshot::of(&b, &plain)), "");
@@ -74,12 +94,21 @@ fn differences_are_seen_in_every_attribute() {
         let _ = fs::remove_dir_all(&b);
         layer.write(&b);
         assert!(apply(&b, &op).0.is_ok(), "{op:?}");
-        assert_ne!(same.diff(&Snapshot::of(&b, &plain)), "", "{op:?} is not seen");
+        assert_ne!(
+            same.diff(&Snapshot::of(&b, &plain)),
+            "",
+            "{op:?} is not seen"
+        );
     };
     change(Op::Chmod("f".into(), 0o600));
     change(Op::Chown("d".into(), 5, 5));
     change(Op::Utimens("f".into(), 5, 5));
-    change(Op::SetXattr("f".into(), "user.x".into(), b"2".into(), tests::operations::Create::Any));
+    change(Op::SetXattr(
+        "f".into(),
+        "user.x".into(),
+        b"2".into(),
+        tests::operations::Create::Any,
+    ));
     change(Op::Overwrite("f".into(), b"CONTENT".into()));
     change(Op::Link("f".into(), "g".into()));
     change(Op::Unlink("f".into()));
@@ -89,7 +118,9 @@ fn differences_are_seen_in_every_attribute() {
 #[should_panic(expected = "R7")]
 fn a_written_lower_is_noticed() {
     let scratch = Scratch::new();
-    let lower = Layer::new().file("f", "content").write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("f", "content")
+        .write(scratch.join("lower"));
     let guard = Lowers::guard(&[&lower]);
     fs::write(lower.join("f"), "CONTENT").unwrap();
     guard.check();
@@ -112,9 +143,16 @@ fn a_scratch_directory_unmounts_and_removes_itself() {
 fn the_same_operations_on_two_plain_trees_agree() {
     let scratch = Scratch::new();
     let mut random = Random::new(1);
-    let world = World { hard_links: true, whiteouts: false, lowers: 1 };
+    let world = World {
+        hard_links: true,
+        whiteouts: false,
+        lowers: 1,
+    };
     let layer = &sequences::layers(&mut random, world)[0];
-    let (a, b) = (layer.write(scratch.join("a")), layer.write(scratch.join("b")));
+    let (a, b) = (
+        layer.write(scratch.join("a")),
+        layer.write(scratch.join("b")),
+    );
     let mut worked = 0;
     for _ in 0..500 {
         let op = sequences::operation(&mut random, &sequences::present(&a));
@@ -122,7 +160,10 @@ fn the_same_operations_on_two_plain_trees_agree() {
         assert_eq!(left, right, "{op:?}");
         worked += usize::from(left.0.is_ok());
     }
-    assert!(worked > 150, "only {worked} of 500 random operations succeed: a poor generator");
+    assert!(
+        worked > 150,
+        "only {worked} of 500 random operations succeed: a poor generator"
+    );
     let view = View::since(1_500_000_000);
     Snapshot::of(&a, &view).assert_same(&Snapshot::of(&b, &view), "two plain trees");
 }

@@ -23,7 +23,9 @@ fn layers() -> [Layer; 2] {
 }
 
 fn ino(path: &Path) -> u64 {
-    fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).ino()
+    fs::symlink_metadata(path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .ino()
 }
 
 /// Every path of the mount with its inode number; checks d_ino, uniqueness and st_dev.
@@ -41,7 +43,12 @@ fn numbers(stage: &Stage) -> HashMap<PathBuf, u64> {
             assert_eq!(meta.dev(), dev, "I1: st_dev of {}", path.display());
             if let Some(other) = seen.insert(meta.ino(), path.clone()) {
                 let shared = meta.nlink() > 1 && !meta.is_dir();
-                assert!(shared, "I1: {} and {} share a number", other.display(), path.display());
+                assert!(
+                    shared,
+                    "I1: {} and {} share a number",
+                    other.display(),
+                    path.display()
+                );
             }
             if meta.is_dir() {
                 todo.push(path.clone());
@@ -90,7 +97,11 @@ fn i1_inode_number_stays_across_copy_up_rename_link_and_remount() {
     let before = numbers(&stage);
     stage.remount();
     assert_eq!(ino(&stage.m("renamed")), file, "remount");
-    assert_eq!(ino(&stage.m("tree2/a/b")), inner, "remount, below a renamed directory");
+    assert_eq!(
+        ino(&stage.m("tree2/a/b")),
+        inner,
+        "remount, below a renamed directory"
+    );
     assert_eq!(numbers(&stage), before, "remount, every number");
 }
 
@@ -155,15 +166,26 @@ fn i4_an_unlinked_open_file_keeps_working() {
             if name == "new" {
                 fs::write(&path, "new").unwrap();
             }
-            let mut file = fs::OpenOptions::new().read(true).append(true).open(&path).unwrap();
+            let mut file = fs::OpenOptions::new()
+                .read(true)
+                .append(true)
+                .open(&path)
+                .unwrap();
             fs::remove_file(&path).unwrap();
             file.write_all(b"-after").unwrap();
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o611)).unwrap();
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o611))
+                .unwrap();
             let meta = file.metadata().unwrap();
             let mut content = String::new();
             std::io::Seek::rewind(&mut file).unwrap();
             file.read_to_string(&mut content).unwrap();
-            (meta.nlink(), meta.size(), meta.mode(), content, path.exists())
+            (
+                meta.nlink(),
+                meta.size(),
+                meta.mode(),
+                content,
+                path.exists(),
+            )
         });
     }
 }
@@ -177,7 +199,11 @@ fn i4_an_unlinked_file_opened_for_reading_keeps_its_content() {
         fs::write(root.join("d/file"), "another").unwrap();
         let mut content = String::new();
         file.read_to_string(&mut content).unwrap();
-        (content, file.metadata().unwrap().nlink(), fs::read(root.join("d/file")).unwrap())
+        (
+            content,
+            file.metadata().unwrap().nlink(),
+            fs::read(root.join("d/file")).unwrap(),
+        )
     });
 }
 
@@ -206,7 +232,8 @@ fn i4_a_removed_directory_that_is_a_working_directory() {
     let script = "rmdir ../sub && ls -la . ; touch x; echo $?";
     stage.both(|root| {
         let mut command = std::process::Command::new("sh");
-        let output = tests::process::run(command.args(["-c", script]).current_dir(root.join("d/sub")));
+        let output =
+            tests::process::run(command.args(["-c", script]).current_dir(root.join("d/sub")));
         output.out().lines().last().unwrap_or_default().to_owned()
     });
 }
@@ -232,7 +259,10 @@ fn d3_directory_link_counts_are_consistent() {
     }
     // `find` relies on it: with a wrong count it would skip subdirectories.
     let count = |root: &Path| {
-        tests::process::call("find", &[root.to_str().unwrap(), "-type", "d"]).ok().lines().count()
+        tests::process::call("find", &[root.to_str().unwrap(), "-type", "d"])
+            .ok()
+            .lines()
+            .count()
     };
     assert_eq!(count(&stage.union.point), 1 + 6);
 }

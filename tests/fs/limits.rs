@@ -26,7 +26,13 @@ fn small(layer: &Layer, size: &str) -> Small {
     let guard = Lowers::guard(&[&lower]);
     let union = Union::of(&[&lower], scratch.dir("merged"))
         .upper(scratch.dir("disk/upper"), scratch.dir("disk/work"));
-    Small { mount: union.layerfs(), _guard: guard, union, disk, _scratch: scratch }
+    Small {
+        mount: union.layerfs(),
+        _guard: guard,
+        union,
+        disk,
+        _scratch: scratch,
+    }
 }
 
 #[test]
@@ -61,14 +67,29 @@ fn a7_every_operation_on_a_full_upper_is_all_or_nothing() {
     let before = Snapshot::of(small.mount.path(), &View::plain());
     let at = |p: &str| small.mount.join(p);
     let attempts = [
-        ("append", code(fs::OpenOptions::new().append(true).open(at("f")).map(drop))),
-        ("chmod", code(fs::set_permissions(at("f"), std::os::unix::fs::PermissionsExt::from_mode(0o600)))),
+        (
+            "append",
+            code(fs::OpenOptions::new().append(true).open(at("f")).map(drop)),
+        ),
+        (
+            "chmod",
+            code(fs::set_permissions(
+                at("f"),
+                std::os::unix::fs::PermissionsExt::from_mode(0o600),
+            )),
+        ),
         ("rename", code(fs::rename(at("f"), at("f2")))),
-        ("rename directory", code(fs::rename(at("tree"), at("tree2")))),
+        (
+            "rename directory",
+            code(fs::rename(at("tree"), at("tree2"))),
+        ),
         ("link", code(fs::hard_link(at("g"), at("h")))),
         ("create", code(fs::write(at("new"), ""))),
         ("mkdir", code(fs::create_dir(at("newdir")))),
-        ("symlink", code(std::os::unix::fs::symlink("x", at("newlink")))),
+        (
+            "symlink",
+            code(std::os::unix::fs::symlink("x", at("newlink"))),
+        ),
         ("unlink", code(fs::remove_file(at("victim")))),
     ];
     let mut changed = Vec::new();
@@ -87,7 +108,10 @@ fn a7_every_operation_on_a_full_upper_is_all_or_nothing() {
     fs::remove_dir_all(&filler).unwrap();
     small.mount.unmount();
     let again = small.union.layerfs();
-    after.assert_same(&Snapshot::of(again.path(), &View::plain()), "after a remount");
+    after.assert_same(
+        &Snapshot::of(again.path(), &View::plain()),
+        "after a remount",
+    );
     fs::write(again.join("new"), "works again").unwrap();
     again.unmount();
 }

@@ -10,7 +10,11 @@ use tests::process::run;
 use tests::stage::{Stage, raw};
 
 fn rw(path: &Path) -> File {
-    OpenOptions::new().read(true).write(true).open(path).unwrap()
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap()
 }
 
 /// Asks another process whether it gets an fcntl lock: fcntl locks do not conflict inside one.
@@ -35,7 +39,10 @@ fn a4_flock_survives_a_copy_up() {
         let later = File::open(&path).unwrap();
         let held = raw(flock(&later, FlockOperation::NonBlockingLockShared));
         flock(&reader, FlockOperation::Unlock).unwrap();
-        (held, raw(flock(&later, FlockOperation::NonBlockingLockExclusive)))
+        (
+            held,
+            raw(flock(&later, FlockOperation::NonBlockingLockExclusive)),
+        )
     });
 }
 
@@ -72,7 +79,11 @@ fn a4_open_file_description_locks() {
         let second = fcntl(&b, FcntlArg::F_OFD_SETLK(&lock(libc::F_RDLCK)));
         (&a).write_all(b"x").unwrap();
         let third = fcntl(&b, FcntlArg::F_OFD_SETLK(&lock(libc::F_RDLCK)));
-        (first, second.map_err(|e| e as i32), third.map_err(|e| e as i32))
+        (
+            first,
+            second.map_err(|e| e as i32),
+            third.map_err(|e| e as i32),
+        )
     });
 }
 
@@ -88,7 +99,10 @@ fn a4_inotify_tells_of_changes_by_others() {
             | inotify::WatchFlags::ATTRIB;
         inotify::add_watch(&watcher, root.join("d"), what).unwrap();
         let script = "echo x > new; echo y >> f; chmod 600 f; mv new ../e/; rm f";
-        run(std::process::Command::new("sh").args(["-c", script]).current_dir(root.join("d"))).ok();
+        run(std::process::Command::new("sh")
+            .args(["-c", script])
+            .current_dir(root.join("d")))
+        .ok();
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&watcher, &mut buffer);
         let mut events = Vec::new();

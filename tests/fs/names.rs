@@ -11,7 +11,9 @@ use tests::stage::{START, Stage, code};
 
 /// Objects of each kind that a rename can meet, in a lower; [`prepare`] adds those of the upper.
 fn layers() -> [Layer; 2] {
-    let top = Layer::new().file("merged/from-top", "1").dir("merged-empty");
+    let top = Layer::new()
+        .file("merged/from-top", "1")
+        .dir("merged-empty");
     let bottom = Layer::new()
         .file("lower-file", "lower file")
         .mode(0o640)
@@ -96,7 +98,12 @@ fn every_pair(op: impl Fn(PathBuf, PathBuf) -> Op, targets: &[&str]) {
             }
         }
     }
-    assert!(failures.is_empty(), "{} pairs differ:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} pairs differ:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     fs::remove_dir_all(&pristine).unwrap();
     fs::create_dir(&pristine).unwrap();
     stage.mount_again();
@@ -109,7 +116,10 @@ fn n2_n3_rename_of_every_pair() {
 
 #[test]
 fn n3_rename_noreplace_of_every_pair() {
-    every_pair(Op::RenameNoReplace, &["lower-file", "merged", "upper-dir", "white", "nothing"]);
+    every_pair(
+        Op::RenameNoReplace,
+        &["lower-file", "merged", "upper-dir", "white", "nothing"],
+    );
 }
 
 #[test]
@@ -119,15 +129,32 @@ fn n3_exchange_of_every_pair() {
 
 #[test]
 fn n3_rename_into_other_directories_and_itself() {
-    for target in ["elsewhere/new", "upper-dir/new", "merged/new", "lower-dir/a/new"] {
+    for target in [
+        "elsewhere/new",
+        "upper-dir/new",
+        "merged/new",
+        "lower-dir/a/new",
+    ] {
         every_pair(move |from, _| Op::Rename(from, target.into()), &[""]);
     }
-    every_pair(|from, _| Op::Rename(from.clone(), from.join("inside")), &[""]);
+    every_pair(
+        |from, _| Op::Rename(from.clone(), from.join("inside")),
+        &[""],
+    );
 }
 
 #[test]
 fn n5_link_of_every_pair() {
-    every_pair(Op::Link, &["lower-file", "elsewhere/new", "white", "nothing", "missing/x"]);
+    every_pair(
+        Op::Link,
+        &[
+            "lower-file",
+            "elsewhere/new",
+            "white",
+            "nothing",
+            "missing/x",
+        ],
+    );
 }
 
 #[test]
@@ -205,7 +232,11 @@ fn n2_open_files_and_working_directories_follow_a_renamed_directory() {
         let again = rustix::fs::openat(&directory, "b", flags, rustix::fs::Mode::empty());
         let same = fs::File::from(again.unwrap()).metadata().unwrap().ino()
             == file.metadata().unwrap().ino();
-        (same, fs::read(root.join("moved/a/b")).unwrap(), root.join("lower-dir").exists())
+        (
+            same,
+            fs::read(root.join("moved/a/b")).unwrap(),
+            root.join("lower-dir").exists(),
+        )
     });
 }
 
@@ -232,7 +263,10 @@ fn n4_rmdir_of_merged_directories_sees_through_whiteouts() {
     });
     // One whiteout is left of each, no directory full of them.
     for name in ["merged", "merged-empty", "lower-empty"] {
-        assert!(!stage.u(name).is_dir(), "{name} is still a directory in the upper");
+        assert!(
+            !stage.u(name).is_dir(),
+            "{name} is still a directory in the upper"
+        );
     }
     stage.same_after_remount();
 }
@@ -289,11 +323,25 @@ fn a5_names_to_255_bytes_and_odd_ones() {
             code(fs::write(root.join("y".repeat(256)), "1")),
             code(fs::create_dir(root.join("d").join(&long))),
             code(fs::read(root.join("x".repeat(256))).map(drop)),
-            code(fs::rename(root.join("x".repeat(255)), root.join("d").join("z".repeat(255)))),
+            code(fs::rename(
+                root.join("x".repeat(255)),
+                root.join("d").join("z".repeat(255)),
+            )),
             code(fs::remove_file(root.join("y".repeat(255)))),
         ];
-        for name in [&b"new\nline"[..], b"\xff\xfe", b" ", b"-rf", b"\\", b"a:b,c", b".whx"] {
-            results.push(code(fs::write(root.join("d").join(tests::sys::path_of(name)), name)));
+        for name in [
+            &b"new\nline"[..],
+            b"\xff\xfe",
+            b" ",
+            b"-rf",
+            b"\\",
+            b"a:b,c",
+            b".whx",
+        ] {
+            results.push(code(fs::write(
+                root.join("d").join(tests::sys::path_of(name)),
+                name,
+            )));
         }
         results
     });

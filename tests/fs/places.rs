@@ -11,7 +11,10 @@ use tests::stage::{Stage, code};
 
 #[test]
 fn r7_no_way_of_writing_reaches_the_lower() {
-    let layers = [Layer::new().file("f", vec![1; 10_000]).mode(0o4755).file("d/g", "g")];
+    let layers = [Layer::new()
+        .file("f", vec![1; 10_000])
+        .mode(0o4755)
+        .file("d/g", "g")];
     let stage = Stage::new(&layers);
     // Each through an fd opened before copy-up where that is possible.
     let file = fs::File::open(stage.m("f")).unwrap();
@@ -44,7 +47,10 @@ fn r7_reading_leaves_even_access_times_of_a_lower_alone() {
 #[test]
 fn r8_a_lower_may_contain_the_mount_point() {
     let scratch = Scratch::new();
-    let lower = Layer::new().file("f", "f").dir("inside/point").write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("f", "f")
+        .dir("inside/point")
+        .write(scratch.join("lower"));
     let guard = Lowers::guard(&[&lower]);
     let union = Union::of(&[&lower], lower.join("inside/point"))
         .upper(scratch.dir("upper"), scratch.dir("work"));
@@ -81,7 +87,10 @@ fn r8_the_root_directory_may_be_a_lower() {
 #[test]
 fn r8_nested_lowers_work() {
     let scratch = Scratch::new();
-    let outer = Layer::new().file("inner/a", "a").file("b", "b").write(scratch.join("outer"));
+    let outer = Layer::new()
+        .file("inner/a", "a")
+        .file("b", "b")
+        .write(scratch.join("outer"));
     let union = Union::of(&[outer.join("inner"), outer.clone()], scratch.dir("merged"));
     let mount = union.layerfs();
     assert_eq!(fs::read(mount.join("a")).unwrap(), b"a");
@@ -114,8 +123,13 @@ fn r8_overlaps_of_upper_work_and_lower_are_refused() {
         (&low, &up, &up_in),
         (&low, &up_in, &up),
     ] {
-        let output = Union::of(&[lower], &point).upper(upper, workdir).try_layerfs();
-        assert_ne!(output.code, 0, "{lower:?} {upper:?} {workdir:?} was accepted");
+        let output = Union::of(&[lower], &point)
+            .upper(upper, workdir)
+            .try_layerfs();
+        assert_ne!(
+            output.code, 0,
+            "{lower:?} {upper:?} {workdir:?} was accepted"
+        );
         output.one_line_error(output.code);
         assert!(!is_mounted(&point));
     }
@@ -165,7 +179,9 @@ fn r8_a_daemon_does_not_depend_on_its_working_directory() {
         scratch.dir(format!("base/{name}"));
     }
     fs::write(base.join("low/f"), "f").unwrap();
-    let mut command = Union::of(&["low"], "point").upper("up", "work").layerfs_command();
+    let mut command = Union::of(&["low"], "point")
+        .upper("up", "work")
+        .layerfs_command();
     tests::process::run(command.current_dir(&base)).ok();
     let mount = tests::mounts::Mount::adopt(base.join("point"));
     fs::write(mount.join("f"), "changed").unwrap();
@@ -182,7 +198,10 @@ fn r8_a_daemon_does_not_depend_on_its_working_directory() {
 #[test]
 fn r8_a_mount_without_upper_is_read_only() {
     let scratch = Scratch::new();
-    let lower = Layer::new().file("f", "f").dir("d").write(scratch.join("lower"));
+    let lower = Layer::new()
+        .file("f", "f")
+        .dir("d")
+        .write(scratch.join("lower"));
     let guard = Lowers::guard(&[&lower]);
     let mount = Union::of(&[&lower], scratch.dir("merged")).layerfs();
     let erofs = Err(libc::EROFS);
@@ -193,12 +212,18 @@ fn r8_a_mount_without_upper_is_read_only() {
     assert_eq!(code(fs::remove_dir(mount.join("d"))), erofs);
     assert_eq!(code(fs::rename(mount.join("f"), mount.join("g"))), erofs);
     assert_eq!(code(fs::hard_link(mount.join("f"), mount.join("g"))), erofs);
-    assert_eq!(code(tests::sys::set_xattr(&mount.join("f"), b"user.x", b"x")), erofs);
+    assert_eq!(
+        code(tests::sys::set_xattr(&mount.join("f"), b"user.x", b"x")),
+        erofs
+    );
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"f");
     mount.unmount();
     // `--read-only` with an upper shows the upper and refuses changes.
     let union = Union::of(&[&lower], scratch.dir("merged"))
-        .upper(Layer::new().file("u", "u").write(scratch.join("upper")), scratch.dir("work"))
+        .upper(
+            Layer::new().file("u", "u").write(scratch.join("upper")),
+            scratch.dir("work"),
+        )
         .flag("--read-only");
     let mount = union.layerfs();
     assert_eq!(fs::read(mount.join("u")).unwrap(), b"u");

@@ -10,15 +10,31 @@ use tests::sys;
 use tests::user::{ALICE, BOB, run_as, with_umask};
 
 /// cap_net_raw+ep as the kernel stores it (revision 2).
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const CAPABILITY: &[u8] = &[
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 fn layer() -> Layer {
     let mut layer = Layer::new().dir("").mode(0o755).dir("open").mode(0o777);
-    for (name, mode) in [("suid", 0o4777), ("sgid", 0o2777), ("both", 0o6777), ("lock", 0o2767)] {
-        layer = layer.file(format!("open/{name}"), "content").mode(mode).owner(ALICE, ALICE);
+    for (name, mode) in [
+        ("suid", 0o4777),
+        ("sgid", 0o2777),
+        ("both", 0o6777),
+        ("lock", 0o2767),
+    ] {
+        layer = layer
+            .file(format!("open/{name}"), "content")
+            .mode(mode)
+            .owner(ALICE, ALICE);
     }
-    layer = layer.file("open/capable", "content").mode(0o777).xattr("security.capability", CAPABILITY);
-    layer = layer.file("open/bobs", "content").mode(0o6755).owner(BOB, BOB);
+    layer = layer
+        .file("open/capable", "content")
+        .mode(0o777)
+        .xattr("security.capability", CAPABILITY);
+    layer = layer
+        .file("open/bobs", "content")
+        .mode(0o6755)
+        .owner(BOB, BOB);
     layer
 }
 
@@ -28,7 +44,9 @@ fn privileges(root: &Path) -> Vec<(String, u32, bool)> {
         .unwrap()
         .map(|e| e.unwrap())
         .map(|e| {
-            let capable = sys::xattr(&e.path(), b"security.capability").unwrap().is_some();
+            let capable = sys::xattr(&e.path(), b"security.capability")
+                .unwrap()
+                .is_some();
             let mode = e.metadata().unwrap().mode() & 0o7777;
             (e.file_name().into_string().unwrap(), mode, capable)
         })
@@ -58,9 +76,15 @@ fn same_privileges(change: impl Fn(&Path) -> Result<(), i32> + Sync + Copy + Sen
         // Give the bits back for the second round, on the copied-up files.
         stage.both(|root| {
             for (f, mode) in [("suid", 0o4777), ("sgid", 0o2777), ("both", 0o6777)] {
-                fs::set_permissions(root.join("open").join(f), PermissionsExt::from_mode(mode)).unwrap();
+                fs::set_permissions(root.join("open").join(f), PermissionsExt::from_mode(mode))
+                    .unwrap();
             }
-            sys::set_xattr(&root.join("open/capable"), b"security.capability", CAPABILITY).unwrap();
+            sys::set_xattr(
+                &root.join("open/capable"),
+                b"security.capability",
+                CAPABILITY,
+            )
+            .unwrap();
         });
     }
 }
@@ -88,13 +112,25 @@ fn c7_privileges_drop_on_truncate_and_truncating_open() {
 fn c7_privileges_drop_on_fallocate_and_copy_file_range() {
     same_privileges(|path| {
         let file = code(fs::OpenOptions::new().write(true).open(path))?;
-        raw(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 100))
+        raw(rustix::fs::fallocate(
+            &file,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            100,
+        ))
     });
     same_privileges(|path| {
         let from = code(fs::File::open(path))?;
         let file = code(fs::OpenOptions::new().write(true).open(path))?;
         let (mut a, mut b) = (0, 3);
-        raw(rustix::fs::copy_file_range(&from, Some(&mut a), &file, Some(&mut b), 2)).map(drop)
+        raw(rustix::fs::copy_file_range(
+            &from,
+            Some(&mut a),
+            &file,
+            Some(&mut b),
+            2,
+        ))
+        .map(drop)
     });
 }
 
@@ -102,7 +138,13 @@ fn c7_privileges_drop_on_fallocate_and_copy_file_range() {
 fn c7_privileges_drop_on_chown_and_chmod_rules_hold() {
     same_privileges(|path| {
         let gid = Some(rustix::fs::Gid::from_raw(ALICE));
-        raw(rustix::fs::chownat(rustix::fs::CWD, path, None, gid, rustix::fs::AtFlags::empty()))
+        raw(rustix::fs::chownat(
+            rustix::fs::CWD,
+            path,
+            None,
+            gid,
+            rustix::fs::AtFlags::empty(),
+        ))
     });
     same_privileges(|path| code(fs::set_permissions(path, PermissionsExt::from_mode(0o6755))));
     // chown by root drops them too (files), and by a plain write of root they stay or go as on ext4.
@@ -117,7 +159,12 @@ fn c7_privileges_drop_on_chown_and_chmod_rules_hold() {
     let stage = Stage::new(&[layer()]);
     stage.both(|root| {
         for f in FILES {
-            fs::OpenOptions::new().write(true).open(root.join("open").join(f)).unwrap().write_all_at(b"r", 1).unwrap();
+            fs::OpenOptions::new()
+                .write(true)
+                .open(root.join("open").join(f))
+                .unwrap()
+                .write_all_at(b"r", 1)
+                .unwrap();
         }
         privileges(root)
     });
@@ -143,12 +190,20 @@ fn c7_a_setuid_program_runs_with_its_owner_and_not_after_a_foreign_write() {
             let script = format!("exec {} -u", id.display());
             let mut command = std::process::Command::new("sh");
             std::os::unix::process::CommandExt::uid(&mut command, ALICE);
-            tests::process::run(command.args(["-c", &script])).ok().trim().to_owned()
+            tests::process::run(command.args(["-c", &script]))
+                .ok()
+                .trim()
+                .to_owned()
         };
         let before = ask();
         let size = fs::metadata(&id).unwrap().len();
         run_as(ALICE, ALICE, &[], || {
-            fs::OpenOptions::new().write(true).open(&id).unwrap().write_all_at(b"\0", size).unwrap();
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&id)
+                .unwrap()
+                .write_all_at(b"\0", size)
+                .unwrap();
         });
         (before, ask())
     });
@@ -186,7 +241,10 @@ fn c7_permissions_are_those_of_the_merged_tree() {
                 code(fs::rename(at("sticky/alices"), at("sticky/bobs"))),
                 code(fs::rename(at("sticky/alices"), at("sticky/mine"))),
                 code(fs::create_dir(at("new"))),
-                code(fs::set_permissions(at("read-only"), PermissionsExt::from_mode(0o666))),
+                code(fs::set_permissions(
+                    at("read-only"),
+                    PermissionsExt::from_mode(0o666),
+                )),
                 code(std::os::unix::fs::chown(at("sticky/mine"), Some(BOB), None)),
                 code(std::os::unix::fs::chown(at("sticky/mine"), None, Some(777))),
                 code(fs::hard_link(at("read-only"), at("open/link"))),
@@ -217,10 +275,10 @@ fn a7_new_objects_get_the_callers_ids_and_the_directorys_group() {
                 fs::create_dir(at("dir")).unwrap();
                 fs::create_dir(at("dir/inner")).unwrap();
                 std::os::unix::fs::symlink("x", at("link")).unwrap();
-                tests::operations::apply(root, &tests::operations::Op::Fifo(
-                    Path::new(directory).join("fifo"),
-                    0o2666,
-                ));
+                tests::operations::apply(
+                    root,
+                    &tests::operations::Op::Fifo(Path::new(directory).join("fifo"), 0o2666),
+                );
                 // A file with setgid made by someone outside the group loses the bit.
                 rustix::fs::open(
                     at("sgid-file"),
@@ -241,7 +299,11 @@ fn a7_modes_obey_the_umask_and_default_acls_replace_it() {
         let acl = root.join("acl");
         tests::process::call(
             "setfacl",
-            &["-m", "d:u:1234:rwx,d:g::rx,d:o::-,d:m::rwx", acl.to_str().unwrap()],
+            &[
+                "-m",
+                "d:u:1234:rwx,d:g::rx,d:o::-,d:m::rwx",
+                acl.to_str().unwrap(),
+            ],
         )
         .ok();
         for directory in ["plain", "acl"] {

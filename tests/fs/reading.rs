@@ -76,7 +76,13 @@ fn layers() -> [Layer; 3] {
 fn write(scratch: &Scratch, form: Form) -> Vec<std::path::PathBuf> {
     let all = layers();
     let at = |i| scratch.join(format!("{form:?}-{i}"));
-    let fresh = |i| if at(i).exists() { scratch.join(format!("again-{i}")) } else { at(i) };
+    let fresh = |i| {
+        if at(i).exists() {
+            scratch.join(format!("again-{i}"))
+        } else {
+            at(i)
+        }
+    };
     (0..3).map(|i| all[i].write_as(fresh(i), form)).collect()
 }
 
@@ -85,13 +91,19 @@ fn r1_r2_merged_tree_equals_overlay_with_whiteouts_in_all_forms() {
     let scratch = Scratch::new();
     let overlay = Union::of(&write(&scratch, Form::Kernel), scratch.dir("overlay")).overlay("");
     // The layers' own marks (an opaque=x, a `.wh.` file) change directory times between forms.
-    let view = View { no_dir_times: true, ..View::plain() };
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
     let wanted = Snapshot::of(overlay.path(), &view);
     for form in Form::ALL {
         let lowers = write(&scratch, form);
         let guard = Lowers::guard(&lowers);
         let mount = Union::of(&lowers, scratch.dir(format!("m-{form:?}"))).layerfs();
-        wanted.assert_same(&Snapshot::of(mount.path(), &view), &format!("whiteouts as {form:?}"));
+        wanted.assert_same(
+            &Snapshot::of(mount.path(), &view),
+            &format!("whiteouts as {form:?}"),
+        );
         mount.unmount();
         guard.check();
     }
@@ -103,8 +115,10 @@ fn r1_directory_times_are_the_topmost_ones() {
     let lowers = write(&scratch, Form::Kernel);
     let overlay = Union::of(&lowers, scratch.dir("overlay")).overlay("");
     let mount = Union::of(&lowers, scratch.dir("merged")).layerfs();
-    Snapshot::of(overlay.path(), &View::plain())
-        .assert_same(&Snapshot::of(mount.path(), &View::plain()), "with directory times");
+    Snapshot::of(overlay.path(), &View::plain()).assert_same(
+        &Snapshot::of(mount.path(), &View::plain()),
+        "with directory times",
+    );
 }
 
 #[test]
@@ -112,34 +126,58 @@ fn r1_forms_can_be_mixed_in_one_stack_and_one_layer() {
     let scratch = Scratch::new();
     let all = layers();
     let forms = [Form::Oci, Form::Xattr, Form::KernelUser];
-    let lowers: Vec<_> =
-        (0..3).map(|i| all[i].write_as(scratch.join(format!("mix-{i}")), forms[i])).collect();
-    Layer::new().whiteout("empty").write_as(&lowers[0], Form::Kernel);
+    let lowers: Vec<_> = (0..3)
+        .map(|i| all[i].write_as(scratch.join(format!("mix-{i}")), forms[i]))
+        .collect();
+    Layer::new()
+        .whiteout("empty")
+        .write_as(&lowers[0], Form::Kernel);
     let kernel = write(&scratch, Form::Kernel);
-    Layer::new().whiteout("empty").write_as(&kernel[0], Form::Kernel);
+    Layer::new()
+        .whiteout("empty")
+        .write_as(&kernel[0], Form::Kernel);
     let overlay = Union::of(&kernel, scratch.dir("overlay")).overlay("");
     let mount = Union::of(&lowers, scratch.dir("merged")).layerfs();
-    let view = View { no_dir_times: true, ..View::plain() };
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
     Snapshot::of(overlay.path(), &view).assert_same(&Snapshot::of(mount.path(), &view), "mixed");
 }
 
 #[test]
 fn r2_a_whiteout_never_hides_a_sibling_of_its_own_layer() {
     let scratch = Scratch::new();
-    let top = Layer::new().file("x", "top").file(".wh.x", "").write(scratch.join("top"));
-    let bottom = Layer::new().file("x", "bottom").write(scratch.join("bottom"));
+    let top = Layer::new()
+        .file("x", "top")
+        .file(".wh.x", "")
+        .write(scratch.join("top"));
+    let bottom = Layer::new()
+        .file("x", "bottom")
+        .write(scratch.join("bottom"));
     let mount = Union::of(&[top, bottom], scratch.dir("merged")).layerfs();
     assert_eq!(fs::read(mount.join("x")).unwrap(), b"top");
-    assert_eq!(Snapshot::of(mount.path(), &View::plain()).names(), [".", "x"]);
+    assert_eq!(
+        Snapshot::of(mount.path(), &View::plain()).names(),
+        [".", "x"]
+    );
 }
 
 #[test]
 fn r2_an_opaque_file_hides_lower_layers_only() {
     let scratch = Scratch::new();
-    let top = Layer::new().file("d/own", "1").file("d/.wh..wh..opq", "").write(scratch.join("top"));
-    let bottom = Layer::new().file("d/hidden", "1").write(scratch.join("bottom"));
+    let top = Layer::new()
+        .file("d/own", "1")
+        .file("d/.wh..wh..opq", "")
+        .write(scratch.join("top"));
+    let bottom = Layer::new()
+        .file("d/hidden", "1")
+        .write(scratch.join("bottom"));
     let mount = Union::of(&[top, bottom], scratch.dir("merged")).layerfs();
-    assert_eq!(Snapshot::of(mount.path(), &View::plain()).names(), [".", "d", "d/own"]);
+    assert_eq!(
+        Snapshot::of(mount.path(), &View::plain()).names(),
+        [".", "d", "d/own"]
+    );
 }
 
 #[test]
@@ -172,7 +210,10 @@ fn r2_odd_whiteouts_do_not_harm() {
     assert!(!mount.join("d/gone").exists());
     for entry in fs::read_dir(mount.join("d")).unwrap() {
         let name = entry.unwrap().file_name();
-        assert!(!name.to_string_lossy().starts_with(".wh."), "shown: {name:?}");
+        assert!(
+            !name.to_string_lossy().starts_with(".wh."),
+            "shown: {name:?}"
+        );
     }
     assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 3);
 }
@@ -182,7 +223,9 @@ fn r2_an_xattr_whiteout_outside_an_opaque_x_directory_is_an_empty_file() {
     let scratch = Scratch::new();
     let top = Layer::new().file("d/name", "").write(scratch.join("top"));
     sys::set_xattr(&top.join("d/name"), b"trusted.overlay.whiteout", b"y").unwrap();
-    let bottom = Layer::new().file("d/name", "bottom").write(scratch.join("bottom"));
+    let bottom = Layer::new()
+        .file("d/name", "bottom")
+        .write(scratch.join("bottom"));
     // The kernel lists such a file and cannot open it; the contract asks for `x`.
     let mount = Union::of(&[top, bottom], scratch.dir("merged")).layerfs();
     assert_eq!(fs::read_dir(mount.join("d")).unwrap().count(), 1);
@@ -199,11 +242,16 @@ fn r4_redirect_and_metacopy_in_a_lower_are_refused_unless_asked() {
         ("user.overlay.metacopy", b"", "metacopy"),
     ] {
         let scratch = Scratch::new();
-        let top = Layer::new().dir("d").file("f", "").write(scratch.join("top"));
+        let top = Layer::new()
+            .dir("d")
+            .file("f", "")
+            .write(scratch.join("top"));
         let on = if option == "metacopy" { "f" } else { "d" };
         sys::set_xattr(&top.join(on), name.as_bytes(), value).unwrap();
-        let bottom =
-            Layer::new().file("secret/x", "secret").file("f", "data").write(scratch.join("bottom"));
+        let bottom = Layer::new()
+            .file("secret/x", "secret")
+            .file("f", "data")
+            .write(scratch.join("bottom"));
         let union = Union::of(&[top, bottom], scratch.dir("merged"));
         let output = union.try_layerfs();
         if output.code != 0 {
@@ -218,7 +266,10 @@ fn r4_redirect_and_metacopy_in_a_lower_are_refused_unless_asked() {
             assert!(fs::read(mount.join("f")).is_err(), "{name}: served wrongly");
         } else {
             let listed = fs::read_dir(mount.join("d")).map(Iterator::count);
-            assert!(listed.is_err(), "{name}: the directory is served as if nothing were there");
+            assert!(
+                listed.is_err(),
+                "{name}: the directory is served as if nothing were there"
+            );
         }
         mount.unmount();
     }
@@ -237,13 +288,16 @@ fn r4_redirect_and_metacopy_of_trusted_layers_are_followed() {
     tests::process::call("chmod", &["600", overlay.join("big").to_str().unwrap()]).ok();
     overlay.unmount();
     let lowers = [layer, bottom];
-    let seen = Union::of(&lowers, scratch.dir("overlay2")).overlay("redirect_dir=follow,metacopy=on");
+    let seen =
+        Union::of(&lowers, scratch.dir("overlay2")).overlay("redirect_dir=follow,metacopy=on");
     let mount = Union::of(&lowers, scratch.dir("merged"))
         .option("redirect_dir=follow")
         .option("metacopy=follow")
         .layerfs();
-    Snapshot::of(seen.path(), &View::plain())
-        .assert_same(&Snapshot::of(mount.path(), &View::plain()), "trusted layers");
+    Snapshot::of(seen.path(), &View::plain()).assert_same(
+        &Snapshot::of(mount.path(), &View::plain()),
+        "trusted layers",
+    );
 }
 
 #[test]
@@ -254,9 +308,16 @@ fn r5_our_own_xattrs_are_hidden_and_nesting_works() {
     fs::remove_dir(stage.m("dir-empty")).unwrap();
     fs::create_dir(stage.m("dir-empty")).unwrap();
     fs::write(stage.m("merged/new"), "new").unwrap();
-    for name in ["trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
+    for name in [
+        "trusted.overlay.opaque",
+        "user.overlay.opaque",
+        "user.fuseoverlayfs.opaque",
+    ] {
         let listed = sys::xattr_names(&stage.m("dir-empty")).unwrap();
-        assert!(!listed.contains(&name.as_bytes().to_vec()), "{name} is shown");
+        assert!(
+            !listed.contains(&name.as_bytes().to_vec()),
+            "{name} is shown"
+        );
     }
     // The mount as the lower of another one, changed there, remounted there.
     let upper = stage.scratch.dir("upper2");
@@ -265,7 +326,10 @@ fn r5_our_own_xattrs_are_hidden_and_nesting_works() {
         Union::of(&[stage.union.point.clone()], stage.scratch.dir("merged2")).upper(upper, work);
     let nested = union.layerfs();
     // The root's own times are those of each upper's root.
-    let view = View { no_dir_times: true, ..View::plain() };
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
     Snapshot::of(&stage.union.point, &view)
         .assert_same(&Snapshot::of(nested.path(), &view), "nested");
     fs::remove_dir_all(nested.join("merged")).unwrap();
@@ -282,8 +346,8 @@ fn r5_our_own_xattrs_are_hidden_and_nesting_works() {
 #[test]
 fn r5_an_upper_inside_another_layerfs_works() {
     let outer = Stage::new(&[Layer::new().dir("u").dir("w").dir("low").file("low/f", "1")]);
-    let union = Union::of(&[outer.m("low")], outer.scratch.dir("inner"))
-        .upper(outer.m("u"), outer.m("w"));
+    let union =
+        Union::of(&[outer.m("low")], outer.scratch.dir("inner")).upper(outer.m("u"), outer.m("w"));
     let inner = union.layerfs();
     fs::write(inner.join("f"), "2").unwrap();
     fs::write(inner.join("g"), "3").unwrap();
@@ -291,7 +355,10 @@ fn r5_an_upper_inside_another_layerfs_works() {
     fs::create_dir(inner.join("f")).unwrap();
     inner.unmount();
     let inner = union.layerfs();
-    assert_eq!(Snapshot::of(inner.path(), &View::plain()).names(), [".", "f", "g"]);
+    assert_eq!(
+        Snapshot::of(inner.path(), &View::plain()).names(),
+        [".", "f", "g"]
+    );
     inner.unmount();
 }
 
@@ -301,8 +368,14 @@ fn r1_many_layers_and_a_deep_tree() {
     let mut lowers = Vec::new();
     let deep: std::path::PathBuf = (0..40).map(|i| format!("level{i}")).collect();
     for i in 0..60 {
-        let layer = Layer::new().file(format!("own{i}"), "1").file("shared", format!("{i}"));
-        lowers.push(layer.file(deep.join(format!("f{i}")), "1").write(scratch.join(format!("l{i}"))));
+        let layer = Layer::new()
+            .file(format!("own{i}"), "1")
+            .file("shared", format!("{i}"));
+        lowers.push(
+            layer
+                .file(deep.join(format!("f{i}")), "1")
+                .write(scratch.join(format!("l{i}"))),
+        );
     }
     let mount = Union::of(&lowers, scratch.dir("merged")).layerfs();
     assert_eq!(fs::read(mount.join("shared")).unwrap(), b"0");

@@ -12,7 +12,10 @@ use tests::stage::Stage;
 const OVERLAY: &str = "metacopy=on,redirect_dir=on,index=off,xino=off";
 
 fn layers() -> [Layer; 2] {
-    let top = Layer::new().file("top/f", "f").file("both/top", "1").whiteout("gone");
+    let top = Layer::new()
+        .file("top/f", "f")
+        .file("both/top", "1")
+        .whiteout("gone");
     let bottom = Layer::new()
         .file("gone", "1")
         .file("both/bottom", "1")
@@ -69,7 +72,10 @@ fn r3_overlays_upper_mounts_in_layerfs_with_the_same_merged_tree() {
     let wanted = Snapshot::of(overlay.path(), &View::plain());
     overlay.unmount();
     stage.mount_again();
-    wanted.assert_same(&Snapshot::of(&stage.union.point, &View::plain()), "overlay's upper in ours");
+    wanted.assert_same(
+        &Snapshot::of(&stage.union.point, &View::plain()),
+        "overlay's upper in ours",
+    );
     // And it can be worked on.
     fs::write(stage.m("both-renamed/more"), "1").unwrap();
     fs::write(stage.m("big"), "short").unwrap();
@@ -91,7 +97,10 @@ fn r3_whiteouts_in_the_upper_are_the_kernels() {
     // A new name over nothing needs no whiteout when it goes.
     fs::write(stage.m("fresh"), "").unwrap();
     fs::remove_file(stage.m("fresh")).unwrap();
-    assert!(fs::symlink_metadata(stage.u("fresh")).is_err(), "a whiteout of nothing");
+    assert!(
+        fs::symlink_metadata(stage.u("fresh")).is_err(),
+        "a whiteout of nothing"
+    );
 }
 
 #[test]
@@ -121,12 +130,18 @@ fn r6_a_user_may_make_a_device_0_0_and_see_it() {
         let _ = fs::remove_file(&path);
         tests::process::call("mknod", &[path.to_str().unwrap(), "c", "0", "0"]).ok();
         let meta = fs::symlink_metadata(&path).unwrap();
-        assert!(meta.file_type().is_char_device(), "{name} is not shown as it was made");
+        assert!(
+            meta.file_type().is_char_device(),
+            "{name} is not shown as it was made"
+        );
         assert_eq!(std::os::unix::fs::MetadataExt::rdev(&meta), 0);
     }
     stage.remount();
     for name in ["dev00", "file"] {
-        assert!(fs::symlink_metadata(stage.m(name)).is_ok(), "{name} is gone after a remount");
+        assert!(
+            fs::symlink_metadata(stage.m(name)).is_ok(),
+            "{name} is gone after a remount"
+        );
         fs::remove_file(stage.m(name)).unwrap();
         assert!(fs::symlink_metadata(stage.m(name)).is_err());
     }
@@ -140,7 +155,11 @@ fn r6_names_of_whiteouts_can_be_made_where_the_upper_does_not_use_them() {
         Ok(()) => {
             assert!(stage.m("file").exists());
             stage.remount();
-            assert_eq!(fs::read(stage.m(".wh.file")).unwrap(), b"mine", "made, then gone");
+            assert_eq!(
+                fs::read(stage.m(".wh.file")).unwrap(),
+                b"mine",
+                "made, then gone"
+            );
             assert!(stage.m("file").exists(), "a user's file became a whiteout");
         }
         Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}"),

@@ -15,7 +15,9 @@ struct Archive {
 
 impl Archive {
     fn new() -> Self {
-        Self { builder: Builder::new(Vec::new()) }
+        Self {
+            builder: Builder::new(Vec::new()),
+        }
     }
 
     fn entry(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
@@ -68,7 +70,11 @@ fn harmless(make: impl Fn(&Path) -> Archive) {
     assert!(!output.err().contains("panicked"), "{output}");
     if output.code != 0 {
         output.one_line_error(output.code);
-        assert_eq!(runner.call("images", &[]).ok().lines().count(), 1, "half an image: {output}");
+        assert_eq!(
+            runner.call("images", &[]).ok().lines().count(),
+            1,
+            "half an image: {output}"
+        );
     } else {
         let run = runner.run(&["hostile", "/nothing"]);
         assert!([125, 127].contains(&run.code), "{run}");
@@ -81,7 +87,11 @@ fn harmless(make: impl Fn(&Path) -> Archive) {
         .collect();
     names.sort();
     assert_eq!(names, ["bait", "hostile.tar", "state"]);
-    for stray in ["/hostile-escape", "/tmp/hostile-escape", "/var/hostile-escape"] {
+    for stray in [
+        "/hostile-escape",
+        "/tmp/hostile-escape",
+        "/var/hostile-escape",
+    ] {
         assert!(!Path::new(stray).exists(), "{stray} was made");
     }
 }
@@ -91,18 +101,39 @@ fn names_that_climb_or_are_absolute() {
     harmless(|_| Archive::new().file("../../../../../../../../hostile-escape"));
     harmless(|_| Archive::new().file("/hostile-escape"));
     harmless(|_| Archive::new().file("a/../../../../../../../hostile-escape"));
-    harmless(|_| Archive::new().file("..").file(".").file("/").file("a//b").file("./././c"));
+    harmless(|_| {
+        Archive::new()
+            .file("..")
+            .file(".")
+            .file("/")
+            .file("a//b")
+            .file("./././c")
+    });
     harmless(|_| Archive::new().entry(EntryType::Directory, "../x/", "", b""));
 }
 
 #[test]
 fn writing_through_a_symlink() {
-    harmless(|bait| Archive::new().symlink("out", bait.to_str().unwrap()).file("out/file"));
-    harmless(|bait| Archive::new().symlink("out", bait.to_str().unwrap()).file("out/new/deeper"));
-    harmless(|_| Archive::new().symlink("up", "../../../../../../../../../tmp").file("up/hostile-escape"));
+    harmless(|bait| {
+        Archive::new()
+            .symlink("out", bait.to_str().unwrap())
+            .file("out/file")
+    });
+    harmless(|bait| {
+        Archive::new()
+            .symlink("out", bait.to_str().unwrap())
+            .file("out/new/deeper")
+    });
+    harmless(|_| {
+        Archive::new()
+            .symlink("up", "../../../../../../../../../tmp")
+            .file("up/hostile-escape")
+    });
     harmless(|bait| {
         let target = bait.join("file");
-        Archive::new().symlink("f", target.to_str().unwrap()).file("f")
+        Archive::new()
+            .symlink("f", target.to_str().unwrap())
+            .file("f")
     });
     harmless(|bait| {
         Archive::new()
@@ -115,9 +146,18 @@ fn writing_through_a_symlink() {
 
 #[test]
 fn hard_links_out() {
-    harmless(|bait| Archive::new().link("stolen", bait.join("file").to_str().unwrap()).file("stolen"));
+    harmless(|bait| {
+        Archive::new()
+            .link("stolen", bait.join("file").to_str().unwrap())
+            .file("stolen")
+    });
     harmless(|_| Archive::new().link("stolen", "../bait/file").file("stolen"));
-    harmless(|_| Archive::new().link("self", "self").link("a", "b").link("b", "a"));
+    harmless(|_| {
+        Archive::new()
+            .link("self", "self")
+            .link("a", "b")
+            .link("b", "a")
+    });
     harmless(|bait| {
         let out = Archive::new().symlink("out", bait.to_str().unwrap());
         out.link("stolen", "out/file").file("stolen")
@@ -127,19 +167,42 @@ fn hard_links_out() {
 
 #[test]
 fn whiteout_tricks() {
-    harmless(|_| Archive::new().file(".wh.").file(".wh...").file(".wh..").file("d/.wh..wh..opq"));
-    harmless(|_| Archive::new().file(".wh.../bait").file(".wh..wh.aufs").link(".wh.x", ".wh.y"));
-    harmless(|bait| Archive::new().symlink("out", bait.to_str().unwrap()).file("out/.wh.file"));
+    harmless(|_| {
+        Archive::new()
+            .file(".wh.")
+            .file(".wh...")
+            .file(".wh..")
+            .file("d/.wh..wh..opq")
+    });
+    harmless(|_| {
+        Archive::new()
+            .file(".wh.../bait")
+            .file(".wh..wh.aufs")
+            .link(".wh.x", ".wh.y")
+    });
+    harmless(|bait| {
+        Archive::new()
+            .symlink("out", bait.to_str().unwrap())
+            .file("out/.wh.file")
+    });
 }
 
 #[test]
 fn things_that_change_kind_midway() {
     harmless(|_| {
-        let a = Archive::new().file("x").entry(EntryType::Directory, "x", "", b"").file("x/y");
+        let a = Archive::new()
+            .file("x")
+            .entry(EntryType::Directory, "x", "", b"")
+            .file("x/y");
         a.file("x").file("x/z")
     });
     harmless(|_| Archive::new().file("f").file("f/below").symlink("f", "/"));
-    harmless(|_| Archive::new().entry(EntryType::Fifo, "p", "", b"").file("p").file("p/q"));
+    harmless(|_| {
+        Archive::new()
+            .entry(EntryType::Fifo, "p", "", b"")
+            .file("p")
+            .file("p/q")
+    });
 }
 
 #[test]
@@ -164,7 +227,10 @@ fn device_nodes_and_setuid_bits_stay_inside() {
     }
     // No one but root can reach what the store holds, and the container's root is nodev.
     let meta = fs::metadata(runner.state()).unwrap();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077, 0);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077,
+        0
+    );
     runner.call("rmi", &["devices"]).ok();
 }
 
@@ -209,8 +275,10 @@ fn a_bomb_meets_the_end_of_the_disk_and_leaves_no_rest() {
     let (runner, _, _) = setting();
     let disk = runner.scratch.tmpfs("small", "64m");
     let bomb = runner.scratch.join("bomb.tar.gz");
-    let mut encoder =
-        flate2::write::GzEncoder::new(fs::File::create(&bomb).unwrap(), flate2::Compression::best());
+    let mut encoder = flate2::write::GzEncoder::new(
+        fs::File::create(&bomb).unwrap(),
+        flate2::Compression::best(),
+    );
     let mut header = Header::new_gnu();
     header.set_path("zeros").unwrap();
     header.set_mode(0o644);
@@ -224,7 +292,11 @@ fn a_bomb_meets_the_end_of_the_disk_and_leaves_no_rest() {
     encoder.write_all(&[0; 1024]).unwrap();
     encoder.finish().unwrap();
     let mut command = std::process::Command::new(tests::programs::runner());
-    command.args(["import", "--root"]).arg(disk.join("state")).arg(&bomb).arg("bomb");
+    command
+        .args(["import", "--root"])
+        .arg(disk.join("state"))
+        .arg(&bomb)
+        .arg("bomb");
     let output = tests::process::run(&mut command);
     // Kept as holes it may well fit; if it does not, the error is clear and the room given back.
     if output.code != 0 {
@@ -251,7 +323,9 @@ fn extended_headers_that_lie() {
         pax(b"46 SCHILY.xattr.trusted.overlay.redirect=/etc\n"),
     ] {
         harmless(|_| {
-            Archive::new().entry(EntryType::XHeader, "pax", "", &records).file("target")
+            Archive::new()
+                .entry(EntryType::XHeader, "pax", "", &records)
+                .file("target")
         });
     }
 }
@@ -269,11 +343,26 @@ fn overlay_marks_of_an_archive_show_nothing_else() {
         .write(runner.scratch.join("tree"));
     let file = runner.scratch.join("marks.tar");
     let [to, from] = [&file, &tree].map(|p| p.to_str().unwrap().to_owned());
-    tests::process::call("tar", &["--xattrs", "--xattrs-include=*", "-cf", &to, "-C", &from, "."]).ok();
+    tests::process::call(
+        "tar",
+        &[
+            "--xattrs",
+            "--xattrs-include=*",
+            "-cf",
+            &to,
+            "-C",
+            &from,
+            ".",
+        ],
+    )
+    .ok();
     let output = runner.call("import", &[&to, "marks"]);
     if output.code != 0 {
         let line = output.one_line_error(output.code);
-        assert!(line.contains("redirect") || line.contains("xattr") || line.contains("overlay"), "{line}");
+        assert!(
+            line.contains("redirect") || line.contains("xattr") || line.contains("overlay"),
+            "{line}"
+        );
         return;
     }
     let run = runner.run(&["marks", "/nothing"]);

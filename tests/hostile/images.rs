@@ -27,7 +27,12 @@ impl Trap {
         }
         fs::write(bait.join("file"), "untouched").unwrap();
         let picture = Snapshot::of(&bait, &View::everything());
-        Self { runner, root, bait, picture }
+        Self {
+            runner,
+            root,
+            bait,
+            picture,
+        }
     }
 
     fn run(&self, flags: &[&str]) -> Output {
@@ -57,7 +62,13 @@ fn fifo(path: &Path) {
 #[test]
 fn system_directories_that_are_symlinks() {
     for name in ["dev", "proc", "sys", "etc"] {
-        for target in ["BAIT", "../../../../../../../../../BAIT", "/proc/1/root/BAIT", "/proc/self/cwd", name] {
+        for target in [
+            "BAIT",
+            "../../../../../../../../../BAIT",
+            "/proc/1/root/BAIT",
+            "/proc/self/cwd",
+            name,
+        ] {
             let trap = Trap::new();
             let bait = trap.bait.strip_prefix("/").unwrap().to_str().unwrap();
             let target = if target == "BAIT" {
@@ -85,7 +96,15 @@ fn system_directories_that_are_files_or_fifos() {
 
 #[test]
 fn inner_mount_points_that_lead_out() {
-    for name in ["dev/pts", "dev/shm", "dev/mqueue", "dev/null", "dev/console", "sys/fs/cgroup", "proc/sys"] {
+    for name in [
+        "dev/pts",
+        "dev/shm",
+        "dev/mqueue",
+        "dev/null",
+        "dev/console",
+        "sys/fs/cgroup",
+        "proc/sys",
+    ] {
         let trap = Trap::new();
         let path = trap.root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -96,7 +115,14 @@ fn inner_mount_points_that_lead_out() {
 
 #[test]
 fn files_that_are_written_or_read_for_the_container() {
-    for name in ["hosts", "hostname", "resolv.conf", "passwd", "group", "mtab"] {
+    for name in [
+        "hosts",
+        "hostname",
+        "resolv.conf",
+        "passwd",
+        "group",
+        "mtab",
+    ] {
         for kind in ["symlink", "fifo", "directory", "loop", "device"] {
             let trap = Trap::new();
             fs::create_dir(trap.root.join("etc")).unwrap();
@@ -123,7 +149,11 @@ fn a_passwd_file_without_end_is_not_read_to_it() {
     let file = fs::File::create(trap.root.join("etc/passwd")).unwrap();
     file.set_len(1 << 40).unwrap();
     trap.harmless(&["-u", "someone", "-m", "64m"]);
-    fs::write(trap.root.join("etc/passwd"), "someone:x:notanumber:0::/:\nsomeone:x:99999999999:0::/:\n:::\n").unwrap();
+    fs::write(
+        trap.root.join("etc/passwd"),
+        "someone:x:notanumber:0::/:\nsomeone:x:99999999999:0::/:\n:::\n",
+    )
+    .unwrap();
     trap.harmless(&["-u", "someone"]);
 }
 
@@ -140,7 +170,10 @@ fn work_directories_volumes_and_tmpfs_that_lead_out() {
         trap.harmless(&["--tmpfs", place]);
     }
     for name in ["out", "fifo", "loop"] {
-        assert!(fs::symlink_metadata(trap.root.join(name)).is_ok(), "the image was written");
+        assert!(
+            fs::symlink_metadata(trap.root.join(name)).is_ok(),
+            "the image was written"
+        );
     }
 }
 
@@ -151,11 +184,18 @@ fn commands_that_are_traps() {
     symlink("/proc/self/exe", trap.root.join("exe")).unwrap();
     symlink("me", trap.root.join("me")).unwrap();
     fs::write(trap.root.join("script"), "#!/proc/self/exe\n").unwrap();
-    tests::process::call("chmod", &["755", trap.root.join("script").to_str().unwrap()]).ok();
+    tests::process::call(
+        "chmod",
+        &["755", trap.root.join("script").to_str().unwrap()],
+    )
+    .ok();
     let image = format!("dir:{}", trap.root.display());
     for command in ["/fifo", "/exe", "/me", "/script", "/proc/self/exe"] {
         let output = trap.runner.run(&[&image, command, "--version"]);
         assert_ne!(output.code, 0, "{output}");
-        assert!(!output.out().contains("runner"), "our own program ran inside: {output}");
+        assert!(
+            !output.out().contains("runner"),
+            "our own program ran inside: {output}"
+        );
     }
 }

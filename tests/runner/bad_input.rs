@@ -6,7 +6,17 @@ use tests::process::{NO_FUSE, run};
 #[test]
 fn images_that_are_not_there() {
     let runner = Runner::new();
-    for image in ["no-such-image", "no-such:tag", "dir:/no/such/dir", "dir:/etc/passwd", "dir:", "UPPER", "a b", "../x", ""] {
+    for image in [
+        "no-such-image",
+        "no-such:tag",
+        "dir:/no/such/dir",
+        "dir:/etc/passwd",
+        "dir:",
+        "UPPER",
+        "a b",
+        "../x",
+        "",
+    ] {
         let output = runner.run(&[image, "true"]);
         let line = output.one_line_error(125);
         assert!(line.starts_with("runner: "), "{line}");
@@ -53,7 +63,9 @@ fn not_root() {
     let copy = runner.scratch.join("runner");
     std::fs::copy(tests::programs::runner(), &copy).unwrap();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=40001", "--regid=40001", "--clear-groups", "--"]).arg(&copy);
+    command
+        .args(["--reuid=40001", "--regid=40001", "--clear-groups", "--"])
+        .arg(&copy);
     let line = run(command.args(["run", "--rm", "host", "true"])).one_line_error(125);
     assert!(line.contains("root"), "{line}");
 }
@@ -64,7 +76,10 @@ fn no_fuse_device() {
     let mut command = std::process::Command::new("unshare");
     command.args(["-m", "sh", "-c", NO_FUSE, "sh"]);
     let inner = runner.command("run");
-    command.arg(inner.get_program()).args(inner.get_args()).args(["--rm", "host", "true"]);
+    command
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .args(["--rm", "host", "true"]);
     let line = run(&mut command).one_line_error(125);
     assert!(line.contains("/dev/fuse"), "{line}");
 }
@@ -75,12 +90,18 @@ fn a_state_directory_that_cannot_be_used() {
     let file = runner.scratch.join("file");
     std::fs::write(&file, "").unwrap();
     let mut command = std::process::Command::new(tests::programs::runner());
-    command.args(["run", "--rm", "--root"]).arg(&file).args(["host", "true"]);
+    command
+        .args(["run", "--rm", "--root"])
+        .arg(&file)
+        .args(["host", "true"]);
     run(&mut command).one_line_error(125);
     // Closed to others.
     runner.sh(&[], "true").ok();
     let meta = std::fs::metadata(runner.state()).unwrap();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777, 0o700);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777,
+        0o700
+    );
 }
 
 #[test]
@@ -91,7 +112,13 @@ fn a_work_directory_that_leads_out_stays_inside() {
     std::os::unix::fs::symlink(&outside, root.join("out")).unwrap();
     std::os::unix::fs::symlink("../../../..", root.join("up")).unwrap();
     let image = format!("dir:{}", root.display());
-    for directory in ["/out", "/out/new", "/up/../../..", "/proc/1/root", "/proc/self/root/.."] {
+    for directory in [
+        "/out",
+        "/out/new",
+        "/up/../../..",
+        "/proc/1/root",
+        "/proc/self/root/..",
+    ] {
         let output = runner.run(&["-w", directory, &image, "/nothing"]);
         assert!([125, 127].contains(&output.code), "{output}");
         output.one_line_error(output.code);

@@ -13,13 +13,21 @@ fn sleeper(runner: &Runner, flags: &[&str]) -> (Running, String) {
     let _ = std::fs::remove_file(marks.join("id"));
     let volume = format!("{}:/marks", marks.display());
     let mut command = runner.command("run");
-    command.args(flags).args(["-v", &volume, "host", "sh", "-c"]);
+    command
+        .args(flags)
+        .args(["-v", &volume, "host", "sh", "-c"]);
     command.arg("hostname > /marks/part; mv /marks/part /marks/id; sleep 4711 & sleep 4711");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let running = Running::start(&mut command);
     let ready = wait_until(Duration::from_secs(20), || marks.join("id").exists());
     assert!(ready, "the container never started");
-    let id = std::fs::read_to_string(marks.join("id")).unwrap().trim().to_owned();
+    let id = std::fs::read_to_string(marks.join("id"))
+        .unwrap()
+        .trim()
+        .to_owned();
     (running, id)
 }
 
@@ -27,8 +35,9 @@ fn sleeper(runner: &Runner, flags: &[&str]) -> (Running, String) {
 fn members(id: &str) -> Vec<i32> {
     let lists = cgroups_of(id).into_iter();
     let lists = lists.filter_map(|g| std::fs::read_to_string(g.join("cgroup.procs")).ok());
-    let mut all: Vec<i32> =
-        lists.flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).collect::<Vec<_>>()).collect();
+    let mut all: Vec<i32> = lists
+        .flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).collect::<Vec<_>>())
+        .collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -38,15 +47,25 @@ fn members(id: &str) -> Vec<i32> {
 fn first(id: &str) -> i32 {
     let is_first = |pid: &i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with("\t1"))
+        status
+            .lines()
+            .any(|l| l.starts_with("NSpid:") && l.ends_with("\t1"))
     };
-    members(id).into_iter().find(is_first).expect("no pid 1 in the container's cgroups")
+    members(id)
+        .into_iter()
+        .find(is_first)
+        .expect("no pid 1 in the container's cgroups")
 }
 
 #[track_caller]
 fn all_gone(runner: &Runner, id: &str) {
     let gone = wait_until(Duration::from_secs(10), || cgroups_of(id).is_empty());
-    assert!(gone, "cgroups left: {:?} with {:?}", cgroups_of(id), members(id));
+    assert!(
+        gone,
+        "cgroups left: {:?} with {:?}",
+        cgroups_of(id),
+        members(id)
+    );
     runner.nothing_left();
 }
 
@@ -63,14 +82,21 @@ fn background_processes_end_with_the_command() {
     let script = "for i in 1 2 3; do setsid sleep 4712 & done; trap '' TERM; hostname";
     let id = runner.sh(&[], script).ok();
     all_gone(&runner, id.trim());
-    assert!(tools::leaks::processes_naming("sleep 4712").iter().all(|p| p.1.contains("setsid sh -c")));
+    assert!(
+        tools::leaks::processes_naming("sleep 4712")
+            .iter()
+            .all(|p| p.1.contains("setsid sh -c"))
+    );
 }
 
 #[test]
 fn a_client_that_is_killed_takes_its_rm_container_with_it() {
     let runner = Runner::new();
     let (mut client, id) = sleeper(&runner, &["--rm"]);
-    assert!(!members(&id).is_empty(), "no process in a cgroup named after the container");
+    assert!(
+        !members(&id).is_empty(),
+        "no process in a cgroup named after the container"
+    );
     client.signal(Signal::KILL);
     client.wait(Duration::from_secs(10));
     all_gone(&runner, &id);
@@ -81,10 +107,18 @@ fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
     let runner = Runner::new();
     let (mut client, id) = sleeper(&runner, &["--rm"]);
     let status = std::fs::read_to_string(format!("/proc/{}/status", first(&id))).unwrap();
-    let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim();
+    let parent = status
+        .lines()
+        .find_map(|l| l.strip_prefix("PPid:"))
+        .unwrap()
+        .trim();
     let name = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
     assert!(name.contains("monitor"), "the parent of pid 1 is {name:?}");
-    kill_process(Pid::from_raw(parent.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    kill_process(
+        Pid::from_raw(parent.parse().unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
     let code = client.wait(Duration::from_secs(20));
     assert_ne!(code, 0, "the client calls a killed container a success");
     runner.sh(&[], "true").ok();
@@ -127,7 +161,10 @@ fn many_at_once() {
             scope.spawn(move || {
                 for i in 0..3 {
                     let text = format!("{worker}-{i}");
-                    assert_eq!(runner.sh(&[], &format!("echo {text}")).ok(), format!("{text}\n"));
+                    assert_eq!(
+                        runner.sh(&[], &format!("echo {text}")).ok(),
+                        format!("{text}\n")
+                    );
                 }
             });
         }
@@ -138,13 +175,25 @@ fn many_at_once() {
 fn a_container_without_rm_stays_until_it_is_removed() {
     let runner = Runner::new();
     let mut command = runner.command("run");
-    command.args(["--name", "kept", "host", "sh", "-c", "echo data > /data; hostname"]);
+    command.args([
+        "--name",
+        "kept",
+        "host",
+        "sh",
+        "-c",
+        "echo data > /data; hostname",
+    ]);
     let id = tests::process::run(&mut command).ok();
     assert_eq!(runner.containers().len(), 1);
     let gone = wait_until(Duration::from_secs(5), || cgroups_of(id.trim()).is_empty());
     assert!(gone, "a stopped container keeps its cgroups");
-    assert!(tests::mounts::mounts_below(runner.state()).is_empty(), "and its mounts");
-    runner.call("run", &["--name", "kept", "host", "true"]).one_line_error(125);
+    assert!(
+        tests::mounts::mounts_below(runner.state()).is_empty(),
+        "and its mounts"
+    );
+    runner
+        .call("run", &["--name", "kept", "host", "true"])
+        .one_line_error(125);
     runner.call("rm", &["kept"]).ok();
     all_gone(&runner, id.trim());
 }

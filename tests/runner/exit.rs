@@ -58,10 +58,17 @@ fn a_script_without_interpreter_is_told() {
 
 #[test]
 fn signals_to_the_client_reach_the_command() {
-    for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1), (Signal::USR1, 10)] {
+    for (signal, number) in [
+        (Signal::TERM, 15),
+        (Signal::INT, 2),
+        (Signal::HUP, 1),
+        (Signal::USR1, 10),
+    ] {
         let runner = Runner::new();
         let marks = runner.scratch.dir("marks");
-        let script = format!("trap 'echo got; exit 33' {number}; touch /marks/ready; while :; do sleep 0.05; done");
+        let script = format!(
+            "trap 'echo got; exit 33' {number}; touch /marks/ready; while :; do sleep 0.05; done"
+        );
         let volume = format!("{}:/marks", marks.display());
         let mut command = runner.command("run");
         command.args(["--rm", "-v", &volume, "host", "sh", "-c", &script]);
@@ -82,7 +89,13 @@ fn init_reaps_orphans_and_passes_signals_on() {
     let script = "for i in 1 2 3 4 5; do sh -c 'sleep 0.05 &'; done; sleep 0.6; \
                   grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l";
     assert_eq!(runner.sh(&["--init"], script).ok().trim(), "0");
-    let pids = runner.sh(&["--init"], "echo $$; tr '\\0' ' ' < /proc/1/cmdline").ok();
-    assert_ne!(pids.lines().next(), Some("1"), "the command is pid 1 despite --init: {pids}");
+    let pids = runner
+        .sh(&["--init"], "echo $$; tr '\\0' ' ' < /proc/1/cmdline")
+        .ok();
+    assert_ne!(
+        pids.lines().next(),
+        Some("1"),
+        "the command is pid 1 despite --init: {pids}"
+    );
     assert_eq!(runner.sh(&[], "echo $$").ok().trim(), "1");
 }

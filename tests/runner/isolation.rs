@@ -6,8 +6,19 @@ use tests::container::{Runner, debian};
 fn golden_status() {
     let runner = Runner::new();
     let names = "CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp|Seccomp_filters|Uid|Gid|Groups|Umask|NSpid|SigBlk|SigIgn";
-    let status = runner.run(&["host", "grep", "-E", &format!("^({names}):"), "/proc/self/status"]).ok();
-    let status: String = status.lines().map(|l| l.trim_end().to_owned() + "\n").collect();
+    let status = runner
+        .run(&[
+            "host",
+            "grep",
+            "-E",
+            &format!("^({names}):"),
+            "/proc/self/status",
+        ])
+        .ok();
+    let status: String = status
+        .lines()
+        .map(|l| l.trim_end().to_owned() + "\n")
+        .collect();
     let golden = "Umask:\t0022\n\
         Uid:\t0\t0\t0\t0\n\
         Gid:\t0\t0\t0\t0\n\
@@ -30,17 +41,33 @@ fn golden_status() {
 fn golden_descriptors_and_working_directory() {
     let runner = Runner::new();
     // 3 is the directory that ls itself has open.
-    assert_eq!(runner.run(&["host", "ls", "/proc/self/fd"]).ok(), "0\n1\n2\n3\n");
-    let out = runner.run(&["host", "readlink", "/proc/1/cwd", "/proc/1/root", "/proc/self/ns/pid"]).ok();
+    assert_eq!(
+        runner.run(&["host", "ls", "/proc/self/fd"]).ok(),
+        "0\n1\n2\n3\n"
+    );
+    let out = runner
+        .run(&[
+            "host",
+            "readlink",
+            "/proc/1/cwd",
+            "/proc/1/root",
+            "/proc/self/ns/pid",
+        ])
+        .ok();
     let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
-    assert!(out.starts_with("/\n/\npid:") && !out.contains(own.to_str().unwrap()), "{out}");
+    assert!(
+        out.starts_with("/\n/\npid:") && !out.contains(own.to_str().unwrap()),
+        "{out}"
+    );
 }
 
 #[test]
 fn every_namespace_is_its_own() {
     let runner = Runner::new();
     for name in ["mnt", "pid", "uts", "ipc", "cgroup", "net"] {
-        let inside = runner.run(&["host", "readlink", &format!("/proc/self/ns/{name}")]).ok();
+        let inside = runner
+            .run(&["host", "readlink", &format!("/proc/self/ns/{name}")])
+            .ok();
         let outside = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert_ne!(inside.trim(), outside.to_str().unwrap(), "{name}");
     }
@@ -65,9 +92,15 @@ fn golden_devices() {
         "zero c 666 ",
         " 00 00 00",
     ] {
-        assert!(out.lines().any(|l| l == line), "{line:?} is missing:\n{out}");
+        assert!(
+            out.lines().any(|l| l == line),
+            "{line:?} is missing:\n{out}"
+        );
     }
-    let nodes = out.lines().filter(|l| l.contains(" c ") || l.contains(" b ")).count();
+    let nodes = out
+        .lines()
+        .filter(|l| l.contains(" c ") || l.contains(" b "))
+        .count();
     assert_eq!(nodes, 6, "other devices:\n{out}");
 }
 
@@ -78,7 +111,10 @@ fn devices_of_the_host_are_out_of_reach() {
     let script = "mknod /dev/x b 254 0 && dd if=/dev/x of=/dev/null count=1; mknod /y c 1 1 && cat /y | head -c 1; echo end";
     let output = runner.sh(&["--cap-add", "MKNOD"], script);
     assert_eq!(output.out(), "end\n", "{output}");
-    assert!(output.err().contains("not permitted") || output.err().contains("denied"), "{output}");
+    assert!(
+        output.err().contains("not permitted") || output.err().contains("denied"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -93,7 +129,10 @@ fn golden_masks_and_read_only_paths() {
     let script = "mount -o remount,rw /proc/sys; mount -o remount,rw /sys; umount /proc/kcore; mount --bind / /mnt; echo end";
     let output = runner.sh(&[], script);
     assert_eq!(output.out(), "end\n");
-    assert!(output.err().lines().count() >= 4, "a mount call succeeded: {output}");
+    assert!(
+        output.err().lines().count() >= 4,
+        "a mount call succeeded: {output}"
+    );
 }
 
 #[test]
@@ -148,7 +187,10 @@ fn capabilities_can_be_added_and_dropped() {
     assert_eq!(effective(&["--cap-drop", "CHOWN"]), usual & !1);
     assert_eq!(effective(&["--cap-add", "NET_ADMIN"]), usual | 1 << 12);
     assert_eq!(effective(&["--cap-add", "cap_sys_time"]), usual | 1 << 25);
-    assert_eq!(effective(&["--cap-drop", "all", "--cap-add", "KILL"]), 1 << 5);
+    assert_eq!(
+        effective(&["--cap-drop", "all", "--cap-add", "KILL"]),
+        1 << 5
+    );
     assert!(effective(&["--cap-add", "ALL"]).count_ones() > 30);
     assert!(effective(&["--privileged"]).count_ones() > 30);
     for flag in ["--cap-add", "--cap-drop"] {
@@ -161,11 +203,19 @@ fn capabilities_can_be_added_and_dropped() {
 fn security_options() {
     let runner = Runner::new();
     let get = |flags: &[&str]| {
-        let out = runner.sh(flags, "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status").ok();
+        let out = runner
+            .sh(flags, "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status")
+            .ok();
         out.replace(['\t', '\n'], " ")
     };
-    assert_eq!(get(&["--security-opt", "seccomp=unconfined"]), "NoNewPrivs: 1 Seccomp: 0 ");
-    assert_eq!(get(&["--security-opt", "no-new-privileges=false"]), "NoNewPrivs: 0 Seccomp: 2 ");
+    assert_eq!(
+        get(&["--security-opt", "seccomp=unconfined"]),
+        "NoNewPrivs: 1 Seccomp: 0 "
+    );
+    assert_eq!(
+        get(&["--security-opt", "no-new-privileges=false"]),
+        "NoNewPrivs: 0 Seccomp: 2 "
+    );
     assert_eq!(get(&["--privileged"]).split(' ').nth(3), Some("0"));
     let file = runner.scratch.join("profile.json");
     let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"],
@@ -173,10 +223,20 @@ fn security_options() {
     std::fs::write(&file, profile).unwrap();
     let option = format!("seccomp={}", file.display());
     let output = runner.sh(&["--security-opt", &option], "mkdir /x; echo $?");
-    assert!(output.out() == "1\n" && output.err().contains("not implemented"), "{output}");
+    assert!(
+        output.out() == "1\n" && output.err().contains("not implemented"),
+        "{output}"
+    );
     std::fs::write(&file, "{ not json").unwrap();
-    for bad in [option.as_str(), "seccomp=/no/such/file", "nonsense", "no-new-privileges=perhaps"] {
-        runner.sh(&["--security-opt", bad], "true").one_line_error(125);
+    for bad in [
+        option.as_str(),
+        "seccomp=/no/such/file",
+        "nonsense",
+        "no-new-privileges=perhaps",
+    ] {
+        runner
+            .sh(&["--security-opt", bad], "true")
+            .one_line_error(125);
     }
 }
 
@@ -192,7 +252,12 @@ fn setuid_programs_gain_nothing() {
 #[test]
 fn the_hosts_processes_and_our_own_program_are_out_of_reach() {
     let runner = Runner::new();
-    let out = runner.sh(&[], "ls /proc | grep -c '^[0-9]'; kill -0 2000000 2>&1 | wc -l").ok();
+    let out = runner
+        .sh(
+            &[],
+            "ls /proc | grep -c '^[0-9]'; kill -0 2000000 2>&1 | wc -l",
+        )
+        .ok();
     let processes: usize = out.lines().next().unwrap().parse().unwrap();
     assert!(processes <= 4, "{out}");
     // CVE-2019-5736: /proc/self/exe of a process of ours, seen from inside, cannot be written.
@@ -200,7 +265,10 @@ fn the_hosts_processes_and_our_own_program_are_out_of_reach() {
     let before = std::fs::metadata(program).unwrap();
     let image = format!("dir:{}", debian().display());
     let output = runner.run(&[&image, "/proc/self/exe", "--version"]);
-    assert!(output.code != 0 || !output.out().contains("runner"), "our program runs inside: {output}");
+    assert!(
+        output.code != 0 || !output.out().contains("runner"),
+        "our program runs inside: {output}"
+    );
     let script = "for p in /proc/[0-9]*; do echo x > $p/exe; done 2>/dev/null; echo end";
     assert_eq!(runner.sh(&["--privileged"], script).ok(), "end\n");
     let after = std::fs::metadata(program).unwrap();
@@ -213,7 +281,10 @@ fn old_ways_out_are_shut() {
     let runner = Runner::new();
     // CVE-2024-21626: a working directory by a leaked descriptor.
     for fd in 3..12 {
-        let output = runner.sh(&["-w", &format!("/proc/self/fd/{fd}")], "cat ../../../etc/shadow | head -c 1; pwd");
+        let output = runner.sh(
+            &["-w", &format!("/proc/self/fd/{fd}")],
+            "cat ../../../etc/shadow | head -c 1; pwd",
+        );
         assert_ne!(output.code, 0, "{output}");
     }
     // CVE-2022-0492: release_agent.
@@ -238,5 +309,10 @@ fn mounts_of_the_container_do_not_show_outside() {
     let before = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let script = "mount -t tmpfs inner /mnt && grep -c inner /proc/mounts";
     assert_eq!(runner.sh(&["--privileged"], script).ok(), "1\n");
-    assert!(!std::fs::read_to_string("/proc/self/mounts").unwrap().contains("inner /mnt"), "{before}");
+    assert!(
+        !std::fs::read_to_string("/proc/self/mounts")
+            .unwrap()
+            .contains("inner /mnt"),
+        "{before}"
+    );
 }

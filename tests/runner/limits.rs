@@ -10,11 +10,17 @@ fn hog(mib: usize) -> String {
 #[test]
 fn a_command_over_its_memory_limit_is_killed_and_told_why() {
     let runner = Runner::new();
-    let output = runner.debian(&["-m", "64m", "--memory-swap", "64m"], &format!("exec {}", hog(200)));
+    let output = runner.debian(
+        &["-m", "64m", "--memory-swap", "64m"],
+        &format!("exec {}", hog(200)),
+    );
     assert_eq!(output.code, 137, "{output}");
     let err = output.err();
     assert_eq!(err.lines().count(), 1, "{output}");
-    assert!(err.contains("memory") && err.contains("64"), "does not say why: {err}");
+    assert!(
+        err.contains("memory") && err.contains("64"),
+        "does not say why: {err}"
+    );
 }
 
 #[test]
@@ -43,13 +49,32 @@ fn group(flags: &[&str], v1: &str, v2: &str) -> String {
 
 #[test]
 fn limits_arrive_in_the_kernel() {
-    assert_eq!(group(&["-m", "64m"], "memory/memory.limit_in_bytes", "memory.max"), "67108864");
-    assert_eq!(group(&["--pids-limit", "77"], "pids/pids.max", "pids.max"), "77");
-    assert_eq!(group(&[], "pids/pids.max", "pids.max"), "2048", "the default");
-    assert_eq!(group(&["--pids-limit", "-1"], "pids/pids.max", "pids.max"), "max");
-    assert_eq!(group(&["--cpuset-cpus", "0"], "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
+    assert_eq!(
+        group(&["-m", "64m"], "memory/memory.limit_in_bytes", "memory.max"),
+        "67108864"
+    );
+    assert_eq!(
+        group(&["--pids-limit", "77"], "pids/pids.max", "pids.max"),
+        "77"
+    );
+    assert_eq!(
+        group(&[], "pids/pids.max", "pids.max"),
+        "2048",
+        "the default"
+    );
+    assert_eq!(
+        group(&["--pids-limit", "-1"], "pids/pids.max", "pids.max"),
+        "max"
+    );
+    assert_eq!(
+        group(&["--cpuset-cpus", "0"], "cpuset/cpuset.cpus", "cpuset.cpus"),
+        "0"
+    );
     let quota = group(&["--cpus", "0.5"], "cpu/cpu.cfs_quota_us", "cpu.max");
-    assert!(quota == "50000" || quota.starts_with("50000 100000"), "{quota}");
+    assert!(
+        quota == "50000" || quota.starts_with("50000 100000"),
+        "{quota}"
+    );
 }
 
 #[test]
@@ -60,20 +85,41 @@ fn memory_swap_is_memory_and_swap_together() {
         let output = runner.sh(&["-m", "64m", "--memory-swap", "128m"], "true");
         assert_eq!(output.code, 0, "{output}");
         let err = output.err();
-        assert!(err.is_empty() || err.contains("WARNING: No swap limit support"), "{err}");
+        assert!(
+            err.is_empty() || err.contains("WARNING: No swap limit support"),
+            "{err}"
+        );
         return;
     }
-    let memsw = |flags: &[&str]| group(flags, "memory/memory.memsw.limit_in_bytes", "memory.swap.max");
+    let memsw = |flags: &[&str]| {
+        group(
+            flags,
+            "memory/memory.memsw.limit_in_bytes",
+            "memory.swap.max",
+        )
+    };
     assert_eq!(memsw(&["-m", "64m", "--memory-swap", "128m"]), "134217728");
     assert_eq!(memsw(&["-m", "64m", "--memory-swap", "64m"]), "67108864");
-    assert_eq!(memsw(&["-m", "64m"]), "134217728", "twice the memory if not given");
-    let unlimited: u64 = memsw(&["-m", "64m", "--memory-swap", "-1"]).parse().unwrap();
+    assert_eq!(
+        memsw(&["-m", "64m"]),
+        "134217728",
+        "twice the memory if not given"
+    );
+    let unlimited: u64 = memsw(&["-m", "64m", "--memory-swap", "-1"])
+        .parse()
+        .unwrap();
     assert!(unlimited > 1 << 60);
 }
 
 #[test]
 fn sizes_are_read_as_docker_reads_them() {
-    for (text, bytes) in [("67108864", 64 << 20), ("65536k", 64 << 20), ("64M", 64 << 20), ("1g", 1 << 30), ("64mb", 64 << 20)] {
+    for (text, bytes) in [
+        ("67108864", 64 << 20),
+        ("65536k", 64 << 20),
+        ("64M", 64 << 20),
+        ("1g", 1 << 30),
+        ("64mb", 64 << 20),
+    ] {
         let limit = group(&["-m", text], "memory/memory.limit_in_bytes", "memory.max");
         assert_eq!(limit, format!("{bytes}"), "{text}");
     }
@@ -118,6 +164,11 @@ fn a_fork_bomb_stops_at_the_limit() {
 #[test]
 fn cpuset_binds_the_command() {
     let runner = Runner::new();
-    let out = runner.sh(&["--cpuset-cpus", "1"], "grep Cpus_allowed_list /proc/self/status").ok();
+    let out = runner
+        .sh(
+            &["--cpuset-cpus", "1"],
+            "grep Cpus_allowed_list /proc/self/status",
+        )
+        .ok();
     assert!(out.trim().ends_with("\t1"), "{out}");
 }

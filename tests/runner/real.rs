@@ -15,9 +15,15 @@ fn plain(scratch: &Scratch, script: &str) -> Output {
     }
     let mut command = Command::new("unshare");
     let wrapped = "mount -t proc proc \"$0/proc\" && mount --bind /dev \"$0/dev\" && exec chroot \"$0\" sh -c \"$1\"";
-    command.args(["-m", "-n", "-p", "-f", "-u", "-i", "sh", "-c", wrapped]).arg(&root).arg(script);
+    command
+        .args(["-m", "-n", "-p", "-f", "-u", "-i", "sh", "-c", wrapped])
+        .arg(&root)
+        .arg(script);
     command.env_clear();
-    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
     run(command.env("HOME", "/root"))
 }
 
@@ -27,8 +33,15 @@ fn same(script: &str) -> String {
     let runner = Runner::new();
     let wanted = plain(&runner.scratch, script);
     let found = runner.debian(&[], script);
-    assert_eq!(found.code, wanted.code, "container: {found}\nplain copy: {wanted}");
-    assert_eq!(found.out(), wanted.out(), "left: container, right: plain copy");
+    assert_eq!(
+        found.code, wanted.code,
+        "container: {found}\nplain copy: {wanted}"
+    );
+    assert_eq!(
+        found.out(),
+        wanted.out(),
+        "left: container, right: plain copy"
+    );
     assert_eq!(wanted.code, 0, "{wanted}");
     wanted.out()
 }
@@ -45,14 +58,18 @@ fn shell_pipelines() {
 
 #[test]
 fn every_file_is_listed_the_same() {
-    same("cd / && find . -xdev \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./etc/hosts \
+    same(
+        "cd / && find . -xdev \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./etc/hosts \
           -o -path ./etc/hostname -o -path ./etc/resolv.conf -o -path ./run -o -path ./tmp \\) -prune -o \
-          -mindepth 2 ! -path ./etc ! -path ./usr/sbin -printf '%p %y %m %U:%G %l %T@\\n' ! -type d -printf '%s %n\\n' | sort | md5sum");
+          -mindepth 2 ! -path ./etc ! -path ./usr/sbin -printf '%p %y %m %U:%G %l %T@\\n' ! -type d -printf '%s %n\\n' | sort | md5sum",
+    );
 }
 
 #[test]
 fn dpkg_lists_and_verifies() {
-    let out = same("dpkg -l | wc -l; dpkg -l git python3 | tail -2; dpkg -S /bin/ls; dpkg --verify coreutils && echo verified");
+    let out = same(
+        "dpkg -l | wc -l; dpkg -l git python3 | tail -2; dpkg -S /bin/ls; dpkg --verify coreutils && echo verified",
+    );
     assert!(out.contains("verified"));
 }
 
@@ -64,18 +81,25 @@ const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive; \
 #[test]
 fn apt_installs_and_removes_packages() {
     let out = same(INSTALL);
-    assert!(out.contains("Hello, world!") && out.contains("removed") && out.contains("clean"), "{out}");
+    assert!(
+        out.contains("Hello, world!") && out.contains("removed") && out.contains("clean"),
+        "{out}"
+    );
 }
 
 #[test]
 fn apt_installs_in_an_imported_image() {
     let runner = Runner::new();
     let tar = tools::testroot::provide().unwrap().tar;
-    runner.call("import", &[tar.to_str().unwrap(), "debian"]).ok();
+    runner
+        .call("import", &[tar.to_str().unwrap(), "debian"])
+        .ok();
     let output = runner.run(&["debian", "sh", "-c", INSTALL]);
     assert_eq!(output.ok(), plain(&runner.scratch, INSTALL).ok());
     // A second container of the image knows nothing of it.
-    runner.run(&["debian", "sh", "-c", "test ! -e /usr/bin/tree"]).ok();
+    runner
+        .run(&["debian", "sh", "-c", "test ! -e /usr/bin/tree"])
+        .ok();
     runner.call("rmi", &["debian"]).ok();
 }
 
@@ -135,16 +159,22 @@ fn git_keeps_a_repository() {
 
 #[test]
 fn ownership_of_a_whole_tree_changes() {
-    same("chown -R 1234:77 /usr/share && chmod -R g+w /usr/share && find /usr/share -printf '%U:%G %m %y\\n' | sort | uniq -c");
+    same(
+        "chown -R 1234:77 /usr/share && chmod -R g+w /usr/share && find /usr/share -printf '%U:%G %m %y\\n' | sort | uniq -c",
+    );
 }
 
 #[test]
 fn a_lower_tree_is_removed_and_made_again() {
-    same("cp -a /usr/share/perl5 /tmp/p && rm -rf /usr/share/perl5 && mv /tmp/p /usr/share/perl5 && find /usr/share/perl5 | sort | md5sum; \
-          mv /usr/share /usr/share2 && mv /usr/share2 /usr/share && perl -e 'print \"perl\\n\"'");
+    same(
+        "cp -a /usr/share/perl5 /tmp/p && rm -rf /usr/share/perl5 && mv /tmp/p /usr/share/perl5 && find /usr/share/perl5 | sort | md5sum; \
+          mv /usr/share /usr/share2 && mv /usr/share2 /usr/share && perl -e 'print \"perl\\n\"'",
+    );
 }
 
 #[test]
 fn users_are_added_and_used() {
-    same("useradd -m -s /bin/sh alice && su alice -c 'cd && echo hi > f && ls -l f | cut -c1-10 && id -un' && userdel -r alice && test ! -e /home/alice && echo gone");
+    same(
+        "useradd -m -s /bin/sh alice && su alice -c 'cd && echo hi > f && ls -l f | cut -c1-10 && id -un' && userdel -r alice && test ! -e /home/alice && echo gone",
+    );
 }

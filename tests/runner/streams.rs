@@ -33,7 +33,12 @@ fn megabytes_pass_both_ways_unchanged() {
     command.args(["--rm", "-i", "host", "cat"]);
     let output = run_with(&mut command, &data, Duration::from_secs(60));
     assert_eq!(output.code, 0, "{}", output.err());
-    assert!(output.stdout == data, "{} of {} bytes came back", output.stdout.len(), data.len());
+    assert!(
+        output.stdout == data,
+        "{} of {} bytes came back",
+        output.stdout.len(),
+        data.len()
+    );
 }
 
 #[test]
@@ -54,7 +59,11 @@ fn a_reader_that_goes_away_ends_the_command() {
         tests::programs::runner().display(),
         runner.state().display()
     );
-    let output = run_with(Command::new("sh").args(["-c", &script]), b"", Duration::from_secs(30));
+    let output = run_with(
+        Command::new("sh").args(["-c", &script]),
+        b"",
+        Duration::from_secs(30),
+    );
     assert_eq!(output.out(), "y\n");
 }
 

@@ -22,7 +22,8 @@ struct Terminal {
 impl Terminal {
     /// Starts it on a fresh terminal of 30 rows and 100 columns, as its controlling terminal.
     fn start(command: &Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
@@ -31,8 +32,14 @@ impl Terminal {
         let first = slave();
         tcsetwinsize(&first, size(30, 100)).unwrap();
         let mut wrapped = Command::new("setsid");
-        wrapped.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
-        wrapped.stdin(Stdio::from(first)).stdout(slave()).stderr(slave());
+        wrapped
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        wrapped
+            .stdin(Stdio::from(first))
+            .stdout(slave())
+            .stderr(slave());
         let running = Running::start(&mut wrapped);
         drop(wrapped);
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -44,11 +51,17 @@ impl Terminal {
                 all.lock().unwrap().extend(&buffer[..n]);
             }
         });
-        Self { master, running, said }
+        Self {
+            master,
+            running,
+            said,
+        }
     }
 
     fn type_in(&self, text: &str) {
-        File::from(self.master.try_clone().unwrap()).write_all(text.as_bytes()).unwrap();
+        File::from(self.master.try_clone().unwrap())
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     /// Waits for the end of the program; gives its exit code.
@@ -73,7 +86,12 @@ impl Terminal {
 }
 
 fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
 }
 
 fn shell(runner: &Runner) -> Terminal {
@@ -149,7 +167,11 @@ fn the_callers_terminal_is_given_back_as_it_was() {
     let mut terminal = Terminal::start(&command);
     terminal.expect("end2");
     let text = terminal.text();
-    let modes: Vec<_> = text.lines().filter(|l| l.contains(':')).map(str::trim).collect();
+    let modes: Vec<_> = text
+        .lines()
+        .filter(|l| l.contains(':'))
+        .map(str::trim)
+        .collect();
     assert_eq!(modes.len(), 2, "{text}");
     assert_eq!(modes[0], modes[1], "terminal modes before and after");
     terminal.end();

@@ -23,7 +23,10 @@ impl Runner {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let scratch = Scratch::new();
-        Self { state: scratch.join("state"), scratch }
+        Self {
+            state: scratch.join("state"),
+            scratch,
+        }
     }
 
     /// Its state directory (`--root`).
@@ -51,19 +54,31 @@ impl Runner {
     /// `runner run --rm FLAGS... host sh -c SCRIPT`.
     pub fn sh(&self, flags: &[&str], script: &str) -> Output {
         let mut command = self.command("run");
-        process::run(command.arg("--rm").args(flags).args(["host", "sh", "-c", script]))
+        process::run(
+            command
+                .arg("--rm")
+                .args(flags)
+                .args(["host", "sh", "-c", script]),
+        )
     }
 
     /// The same in the tests' Debian root.
     pub fn debian(&self, flags: &[&str], script: &str) -> Output {
         let image = format!("dir:{}", debian().display());
         let mut command = self.command("run");
-        process::run(command.arg("--rm").args(flags).args([&image, "sh", "-c", script]))
+        process::run(
+            command
+                .arg("--rm")
+                .args(flags)
+                .args([&image, "sh", "-c", script]),
+        )
     }
 
     /// What containers the state directory holds.
     pub fn containers(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.state.join("containers")).into_iter().flatten();
+        let entries = fs::read_dir(self.state.join("containers"))
+            .into_iter()
+            .flatten();
         let names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
         // Files of the store itself, as its lock, are hidden.
         names.filter(|name| !name.starts_with('.')).collect()
@@ -79,10 +94,15 @@ impl Runner {
     fn left(&self) -> Vec<String> {
         let mounts = crate::mounts::mounts_below(&self.state);
         let mounts = mounts.iter().map(|m| format!("mount {}", m.display()));
-        let containers = self.containers().into_iter().map(|c| format!("container {c}"));
+        let containers = self
+            .containers()
+            .into_iter()
+            .map(|c| format!("container {c}"));
         let name = self.state.display().to_string();
         let processes = tools::leaks::processes_naming(&name);
-        let processes = processes.into_iter().map(|(pid, line)| format!("process {pid}: {line}"));
+        let processes = processes
+            .into_iter()
+            .map(|(pid, line)| format!("process {pid}: {line}"));
         mounts.chain(containers).chain(processes).collect()
     }
 }
@@ -97,7 +117,9 @@ impl Drop for Runner {
 
 /// The tests' Debian root directory.
 pub fn debian() -> PathBuf {
-    tools::testroot::provide().unwrap_or_else(|e| panic!("no test root: {e}")).root
+    tools::testroot::provide()
+        .unwrap_or_else(|e| panic!("no test root: {e}"))
+        .root
 }
 
 /// Cgroup directories whose path holds `id`.

@@ -113,7 +113,14 @@ impl Layer {
 
     fn add(mut self, path: impl AsRef<Path>, what: What) -> Self {
         let path = path.as_ref().to_owned();
-        self.items.push(Item { path, what, mode: None, owner: (0, 0), time: None, xattrs: vec![] });
+        self.items.push(Item {
+            path,
+            what,
+            mode: None,
+            owner: (0, 0),
+            time: None,
+            xattrs: vec![],
+        });
         self
     }
 
@@ -149,12 +156,18 @@ impl Layer {
 
     /// A character device.
     pub fn char_device(self, path: impl AsRef<Path>, major: u32, minor: u32) -> Self {
-        self.add(path, What::Node(FileType::CharacterDevice, rustix::fs::makedev(major, minor)))
+        self.add(
+            path,
+            What::Node(FileType::CharacterDevice, rustix::fs::makedev(major, minor)),
+        )
     }
 
     /// A block device.
     pub fn block_device(self, path: impl AsRef<Path>, major: u32, minor: u32) -> Self {
-        self.add(path, What::Node(FileType::BlockDevice, rustix::fs::makedev(major, minor)))
+        self.add(
+            path,
+            What::Node(FileType::BlockDevice, rustix::fs::makedev(major, minor)),
+        )
     }
 
     /// Another name of an object given before.
@@ -168,7 +181,9 @@ impl Layer {
     }
 
     fn last(&mut self) -> &mut Item {
-        self.items.last_mut().expect("attributes belong to an object given before")
+        self.items
+            .last_mut()
+            .expect("attributes belong to an object given before")
     }
 
     /// Permission bits of the last object.
@@ -191,13 +206,17 @@ impl Layer {
 
     /// An xattr of the last object.
     pub fn xattr(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.last().xattrs.push((name.as_ref().to_vec(), value.as_ref().to_vec()));
+        self.last()
+            .xattrs
+            .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
         self
     }
 
     /// Whether some object has two names.
     pub fn has_links(&self) -> bool {
-        self.items.iter().any(|item| matches!(item.what, What::Link(_)))
+        self.items
+            .iter()
+            .any(|item| matches!(item.what, What::Link(_)))
     }
 
     /// Writes it into the directory `root` (made if missing) in the kernel's form.
@@ -209,7 +228,11 @@ impl Layer {
     pub fn write_as(&self, root: impl AsRef<Path>, form: Form) -> PathBuf {
         let root = root.as_ref().to_owned();
         fs::create_dir_all(&root).unwrap();
-        let mut writer = Writer { root: &root, form, first_whiteout: None };
+        let mut writer = Writer {
+            root: &root,
+            form,
+            first_whiteout: None,
+        };
         for item in &self.items {
             writer.make(item);
         }
@@ -227,7 +250,11 @@ impl Layer {
 pub fn flatten(layers: &[Layer], root: &Path) {
     fs::create_dir_all(root).unwrap();
     for layer in layers.iter().rev() {
-        let mut writer = Writer { root, form: Form::Kernel, first_whiteout: None };
+        let mut writer = Writer {
+            root,
+            form: Form::Kernel,
+            first_whiteout: None,
+        };
         for item in &layer.items {
             let path = root.join(&item.path);
             let keeps = matches!(item.what, What::Directory { opaque: false }) && is_dir(&path);
@@ -249,8 +276,16 @@ pub fn flatten(layers: &[Layer], root: &Path) {
             writer.dress(item, index);
         }
     }
-    let all: Vec<_> = layers.iter().flat_map(|layer| layer.items.clone()).collect();
-    Writer { root, form: Form::Kernel, first_whiteout: None }.settle_times(&all);
+    let all: Vec<_> = layers
+        .iter()
+        .flat_map(|layer| layer.items.clone())
+        .collect();
+    Writer {
+        root,
+        form: Form::Kernel,
+        first_whiteout: None,
+    }
+    .settle_times(&all);
 }
 
 fn is_dir(path: &Path) -> bool {
@@ -327,7 +362,11 @@ impl Writer<'_> {
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         chownat(CWD, &path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         if !matches!(item.what, What::Symlink(_)) {
-            let usual = if matches!(item.what, What::Directory { .. }) { 0o755 } else { 0o644 };
+            let usual = if matches!(item.what, What::Directory { .. }) {
+                0o755
+            } else {
+                0o644
+            };
             let mode = Mode::from_raw_mode(item.mode.unwrap_or(usual));
             chmodat(CWD, &path, mode, AtFlags::empty()).unwrap();
         }
@@ -343,15 +382,19 @@ impl Writer<'_> {
         let mut i = 0;
         while i < all.len() {
             if fs::symlink_metadata(&all[i]).unwrap().is_dir() {
-                let mut children: Vec<_> =
-                    fs::read_dir(&all[i]).unwrap().map(|e| e.unwrap().path()).collect();
+                let mut children: Vec<_> = fs::read_dir(&all[i])
+                    .unwrap()
+                    .map(|e| e.unwrap().path())
+                    .collect();
                 children.sort();
                 all.extend(children);
             }
             i += 1;
         }
         for path in all.iter().rev() {
-            let given = items.iter().find(|item| self.root.join(&item.path) == *path);
+            let given = items
+                .iter()
+                .find(|item| self.root.join(&item.path) == *path);
             let usual = usual_time(path.strip_prefix(self.root).unwrap());
             let (seconds, nanos) = given.and_then(|item| item.time).unwrap_or(usual);
             set_time(path, seconds, nanos);
@@ -362,14 +405,22 @@ impl Writer<'_> {
 /// A time that only the path decides: the same layer in another form has the same times.
 fn usual_time(path: &Path) -> (i64, i64) {
     let bytes = path.as_os_str().as_bytes().iter();
-    let sum = bytes.fold(7_i64, |sum, byte| (sum * 31 + i64::from(*byte)) % 100_000_007);
+    let sum = bytes.fold(7_i64, |sum, byte| {
+        (sum * 31 + i64::from(*byte)) % 100_000_007
+    });
     (1_000_000_000 + sum, sum * 9)
 }
 
 /// Sets both times of an object, never following.
 pub fn set_time(path: &Path, seconds: i64, nanos: i64) {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanos };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanos,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 

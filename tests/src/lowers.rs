@@ -14,7 +14,10 @@ pub struct Lowers {
 impl Lowers {
     /// Takes the pictures.
     pub fn guard<P: AsRef<Path>>(paths: &[P]) -> Self {
-        let before = paths.iter().map(|p| (p.as_ref().to_owned(), picture(p.as_ref()))).collect();
+        let before = paths
+            .iter()
+            .map(|p| (p.as_ref().to_owned(), picture(p.as_ref())))
+            .collect();
         Self { before }
     }
 
@@ -23,7 +26,11 @@ impl Lowers {
     pub fn check(&self) {
         for (path, before) in &self.before {
             let diff = before.diff(&picture(path));
-            assert!(diff.is_empty(), "R7: the lower {} was written:\n{diff}", path.display());
+            assert!(
+                diff.is_empty(),
+                "R7: the lower {} was written:\n{diff}",
+                path.display()
+            );
         }
     }
 }

@@ -88,7 +88,11 @@ impl Union {
     pub fn layerfs(&self) -> Mount {
         match std::env::var("LAYERFS_STAND_IN").as_deref() {
             Ok("overlay") => {
-                let own = if self.upper.is_some() { STAND_IN_OVERLAY } else { "" };
+                let own = if self.upper.is_some() {
+                    STAND_IN_OVERLAY
+                } else {
+                    ""
+                };
                 return self.overlay(own);
             }
             Ok("fuse-overlayfs") => return self.fuse_overlayfs(),
@@ -97,8 +101,15 @@ impl Union {
         }
         let output = self.try_layerfs();
         assert_eq!(output.code, 0, "{output}");
-        assert!(is_mounted(&self.point), "layerfs said 0 but nothing is mounted");
-        Mount { point: self.point.clone(), kind: Kind::Layerfs, live: true }
+        assert!(
+            is_mounted(&self.point),
+            "layerfs said 0 but nothing is mounted"
+        );
+        Mount {
+            point: self.point.clone(),
+            kind: Kind::Layerfs,
+            live: true,
+        }
     }
 
     /// `lowerdir=...,upperdir=...` with paths escaped as overlay reads them.
@@ -127,7 +138,11 @@ impl Union {
     #[track_caller]
     pub fn overlay(&self, options: &str) -> Mount {
         let mut union = self.clone();
-        union.options = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
+        union.options = options
+            .split(',')
+            .filter(|o| !o.is_empty())
+            .map(str::to_owned)
+            .collect();
         // The kernel wants two layers at least.
         let empty = union.point.with_extension("empty-lower");
         if union.upper.is_none() && union.lowers.len() == 1 {
@@ -135,9 +150,19 @@ impl Union {
             union.lowers.push(empty);
         }
         let data = CString::new(union.overlay_data().into_vec()).unwrap();
-        mount("overlay", &self.point, "overlay", MountFlags::empty(), &*data)
-            .unwrap_or_else(|e| panic!("overlay {data:?}: {e}"));
-        Mount { point: self.point.clone(), kind: Kind::Overlay, live: true }
+        mount(
+            "overlay",
+            &self.point,
+            "overlay",
+            MountFlags::empty(),
+            &*data,
+        )
+        .unwrap_or_else(|e| panic!("overlay {data:?}: {e}"));
+        Mount {
+            point: self.point.clone(),
+            kind: Kind::Overlay,
+            live: true,
+        }
     }
 
     /// Mounts it with fuse-overlayfs.
@@ -146,7 +171,11 @@ impl Union {
         let mut command = Command::new("fuse-overlayfs");
         command.arg("-o").arg(self.overlay_data()).arg(&self.point);
         process::run(&mut command).ok();
-        Mount { point: self.point.clone(), kind: Kind::FuseOverlayfs, live: true }
+        Mount {
+            point: self.point.clone(),
+            kind: Kind::FuseOverlayfs,
+            live: true,
+        }
     }
 }
 
@@ -190,14 +219,22 @@ impl Mount {
 
     /// Takes over a mount of layerfs that a test made by its own command.
     pub fn adopt(point: impl Into<PathBuf>) -> Self {
-        Self { point: point.into(), kind: Kind::Layerfs, live: true }
+        Self {
+            point: point.into(),
+            kind: Kind::Layerfs,
+            live: true,
+        }
     }
 
     /// Process ids of the daemon that serves it.
     pub fn daemons(&self) -> Vec<i32> {
         tools::leaks::processes_naming(&self.point.display().to_string())
             .into_iter()
-            .filter(|(_, line)| line.split(' ').next().is_some_and(|name| name.contains("layerfs")))
+            .filter(|(_, line)| {
+                line.split(' ')
+                    .next()
+                    .is_some_and(|name| name.contains("layerfs"))
+            })
             .map(|(pid, _)| pid)
             .collect()
     }
@@ -205,12 +242,18 @@ impl Mount {
     /// Kills the daemon with SIGKILL and waits until it is gone; the dead mount stays.
     pub fn kill_daemon(&self) {
         let pids = self.daemons();
-        assert!(!pids.is_empty(), "no daemon serves {}", self.point.display());
+        assert!(
+            !pids.is_empty(),
+            "no daemon serves {}",
+            self.point.display()
+        );
         for pid in pids {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        assert!(wait_until(Duration::from_secs(5), || self.daemons().is_empty()));
+        assert!(wait_until(Duration::from_secs(5), || self
+            .daemons()
+            .is_empty()));
     }
 
     /// Unmounts by the kind's own command and checks that it worked.
@@ -230,9 +273,16 @@ impl Mount {
                     !busy
                 });
                 assert_eq!(output.code, 0, "{output}");
-                assert!(!is_mounted(&self.point), "still mounted after `layerfs unmount`");
+                assert!(
+                    !is_mounted(&self.point),
+                    "still mounted after `layerfs unmount`"
+                );
                 let gone = wait_until(Duration::from_secs(10), || self.daemons().is_empty());
-                assert!(gone, "the daemon lives on after the unmount: {:?}", self.daemons());
+                assert!(
+                    gone,
+                    "the daemon lives on after the unmount: {:?}",
+                    self.daemons()
+                );
             }
             Kind::Overlay | Kind::FuseOverlayfs => {
                 let mut last = Ok(());
@@ -246,7 +296,11 @@ impl Mount {
     }
 
     fn call_unmount(&self) -> Output {
-        process::run(Command::new(programs::layerfs()).arg("unmount").arg(&self.point))
+        process::run(
+            Command::new(programs::layerfs())
+                .arg("unmount")
+                .arg(&self.point),
+        )
     }
 }
 
@@ -268,7 +322,11 @@ pub fn is_mounted(point: &Path) -> bool {
 
 /// Mount points at or below `path`, in the order they were made.
 pub fn mounts_below(path: &Path) -> Vec<PathBuf> {
-    tools::leaks::mount_table().into_iter().map(|m| m.point).filter(|p| p.starts_with(path)).collect()
+    tools::leaks::mount_table()
+        .into_iter()
+        .map(|m| m.point)
+        .filter(|p| p.starts_with(path))
+        .collect()
 }
 
 /// The line of /proc/self/mountinfo for a mount point.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid,
-    XattrFlags, chmodat, chownat, fallocate, linkat, lremovexattr, lsetxattr, mknodat, renameat_with,
-    utimensat,
+    XattrFlags, chmodat, chownat, fallocate, linkat, lremovexattr, lsetxattr, mknodat,
+    renameat_with, utimensat,
 };
 use rustix::io::Errno;
 
@@ -109,14 +109,16 @@ fn run(root: &Path, op: &Op) -> Result<String, Errno> {
             }
             fs::read(at(path)).map(|b| text(&b)).map_err(|e| errno(&e))
         }
-        Op::Readlink(path) => {
-            fs::read_link(at(path)).map(|p| p.display().to_string()).map_err(|e| errno(&e))
-        }
+        Op::Readlink(path) => fs::read_link(at(path))
+            .map(|p| p.display().to_string())
+            .map_err(|e| errno(&e)),
         Op::List(path) => list(&at(path)).map_err(|e| errno(&e)),
         Op::Stat(path) => stat(&at(path)).map_err(|e| errno(&e)),
-        Op::Mkdir(path, mode) => {
-            ok(rustix::fs::mkdirat(CWD, at(path), Mode::from_raw_mode(*mode)))
-        }
+        Op::Mkdir(path, mode) => ok(rustix::fs::mkdirat(
+            CWD,
+            at(path),
+            Mode::from_raw_mode(*mode),
+        )),
         Op::Rmdir(path) => done(fs::remove_dir(at(path))),
         Op::Unlink(path) => ok(rustix::fs::unlinkat(CWD, at(path), AtFlags::empty())),
         Op::Rename(a, b) => rename(&at(a), &at(b), RenameFlags::empty()),
@@ -135,16 +137,25 @@ fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<String, Errno> {
 fn attributes(root: &Path, op: &Op) -> Result<String, Errno> {
     let at = |path: &Path| root.join(path);
     match op {
-        Op::Chmod(path, mode) => {
-            ok(chmodat(CWD, at(path), Mode::from_raw_mode(*mode), AtFlags::empty()))
-        }
+        Op::Chmod(path, mode) => ok(chmodat(
+            CWD,
+            at(path),
+            Mode::from_raw_mode(*mode),
+            AtFlags::empty(),
+        )),
         Op::Chown(path, uid, gid) => {
             let (uid, gid) = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
             ok(chownat(CWD, at(path), uid, gid, AtFlags::SYMLINK_NOFOLLOW))
         }
         Op::Utimens(path, seconds, nanos) => {
-            let time = Timespec { tv_sec: *seconds, tv_nsec: *nanos };
-            let times = Timestamps { last_access: time, last_modification: time };
+            let time = Timespec {
+                tv_sec: *seconds,
+                tv_nsec: *nanos,
+            };
+            let times = Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
             ok(utimensat(CWD, at(path), &times, AtFlags::SYMLINK_NOFOLLOW))
         }
         Op::SetXattr(path, name, value, create) => {
@@ -197,9 +208,12 @@ fn content(root: &Path, op: &Op) -> Result<String, Errno> {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             ok(fallocate(regular(write(path)?)?, flags, *offset, *length))
         }
-        Op::Extend(path, offset, length) => {
-            ok(fallocate(regular(write(path)?)?, FallocateFlags::empty(), *offset, *length))
-        }
+        Op::Extend(path, offset, length) => ok(fallocate(
+            regular(write(path)?)?,
+            FallocateFlags::empty(),
+            *offset,
+            *length,
+        )),
         Op::UnlinkOpen(path) => {
             let file = regular(open(path, &|o| o.read(true).append(true))?)?;
             fs::remove_file(at(path)).map_err(|e| errno(&e))?;
@@ -207,7 +221,12 @@ fn content(root: &Path, op: &Op) -> Result<String, Errno> {
             let mut bytes = vec![0; 64];
             let n = file.read_at(&mut bytes, 0).map_err(|e| errno(&e))?;
             let meta = file.metadata().map_err(|e| errno(&e))?;
-            Ok(format!("{} nlink={} size={}", text(&bytes[..n]), meta.nlink(), meta.size()))
+            Ok(format!(
+                "{} nlink={} size={}",
+                text(&bytes[..n]),
+                meta.nlink(),
+                meta.size()
+            ))
         }
         other => unreachable!("not an operation on content: {other:?}"),
     }
@@ -215,7 +234,11 @@ fn content(root: &Path, op: &Op) -> Result<String, Errno> {
 
 /// Gives up on pipes and devices: what they do with data is not the file system's.
 fn regular(file: File) -> Result<File, Errno> {
-    if file.metadata().map_err(|e| errno(&e))?.is_file() { Ok(file) } else { Err(Errno::NOSTR) }
+    if file.metadata().map_err(|e| errno(&e))?.is_file() {
+        Ok(file)
+    } else {
+        Err(Errno::NOSTR)
+    }
 }
 
 fn list(path: &Path) -> std::io::Result<String> {
@@ -225,7 +248,12 @@ fn list(path: &Path) -> std::io::Result<String> {
         // `file_type` is d_type where the file system tells it: it must agree with stat.
         let kind = entry.file_type()?;
         let meta = fs::symlink_metadata(entry.path())?;
-        assert_eq!(kind, meta.file_type(), "D1: d_type of {}", entry.path().display());
+        assert_eq!(
+            kind,
+            meta.file_type(),
+            "D1: d_type of {}",
+            entry.path().display()
+        );
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names.sort();
@@ -238,7 +266,9 @@ fn stat(path: &Path) -> std::io::Result<String> {
     let size = if meta.is_dir() { 0 } else { meta.size() };
     let nlink = if meta.is_dir() { 0 } else { meta.nlink() };
     let xattrs = sys::xattrs(path)?.len();
-    Ok(format!("{mode:o} {uid}:{gid} size={size} nlink={nlink} xattrs={xattrs}"))
+    Ok(format!(
+        "{mode:o} {uid}:{gid} size={size} nlink={nlink} xattrs={xattrs}"
+    ))
 }
 
 fn text(bytes: &[u8]) -> String {

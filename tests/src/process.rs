@@ -55,7 +55,10 @@ impl Output {
         let err = self.err();
         assert_eq!(err.lines().count(), 1, "one line of error wanted: {self}");
         assert!(self.stdout.is_empty(), "nothing on stdout wanted: {self}");
-        assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "a panic: {self}");
+        assert!(
+            !err.contains("panicked") && !err.contains("RUST_BACKTRACE"),
+            "a panic: {self}"
+        );
         err.trim_end().to_owned()
     }
 }
@@ -89,7 +92,10 @@ pub fn call<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Output {
 /// that shows here as a panic.
 pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Output {
     let text = format!("{command:?}");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{text}: {e}"));
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
@@ -110,8 +116,13 @@ pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Output 
         }
         thread::sleep(Duration::from_millis(2));
     };
-    let closed = wait_until(Duration::from_secs(10), || out.is_finished() && err.is_finished());
-    assert!(closed, "{text}: ended, but someone still holds its stdout or stderr open");
+    let closed = wait_until(Duration::from_secs(10), || {
+        out.is_finished() && err.is_finished()
+    });
+    assert!(
+        closed,
+        "{text}: ended, but someone still holds its stdout or stderr open"
+    );
     let _ = feed.join();
     Output {
         command: text,
@@ -124,7 +135,9 @@ pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Output 
 /// Exit code, or 128 + signal.
 pub fn code_of(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
@@ -142,7 +155,11 @@ pub struct Running(pub Child);
 impl Running {
     /// Starts `command`.
     pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|e| panic!("{command:?}: {e}")),
+        )
     }
 
     /// Its process id.

@@ -22,7 +22,11 @@ pub fn runner() -> &'static Path {
 fn find(name: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "{variable} = {}: no such file", path.display());
+        assert!(
+            path.is_file(),
+            "{variable} = {}: no such file",
+            path.display()
+        );
         return path;
     }
     build(name)
@@ -39,8 +43,14 @@ fn build(name: &str) -> PathBuf {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

@@ -29,7 +29,10 @@ impl Scratch {
     /// Makes an empty one.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "these tests mount: run them as root");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests mount: run them as root"
+        );
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("{PREFIX}{}-{n}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -57,8 +60,14 @@ impl Scratch {
     pub fn tmpfs(&self, name: &str, size: &str) -> PathBuf {
         let path = self.dir(name);
         let data = std::ffi::CString::new(format!("size={size},mode=755")).unwrap();
-        rustix::mount::mount("scratch", &path, "tmpfs", rustix::mount::MountFlags::empty(), &*data)
-            .unwrap();
+        rustix::mount::mount(
+            "scratch",
+            &path,
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            &*data,
+        )
+        .unwrap();
         path
     }
 
@@ -105,7 +114,10 @@ impl Scratch {
 /// Removes a tree; takes away immutable and append-only flags that a broken test left.
 fn remove(path: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(path).or_else(|_| {
-        let _ = std::process::Command::new("chattr").args(["-R", "-i", "-a"]).arg(path).output();
+        let _ = std::process::Command::new("chattr")
+            .args(["-R", "-i", "-a"])
+            .arg(path)
+            .output();
         fs::remove_dir_all(path)
     })
 }

@@ -17,7 +17,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -26,7 +26,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        ((self.next() >> 33) as usize) % n
+        ((self.draw() >> 33) as usize) % n
     }
 
     /// True in `percent` of cases.
@@ -62,7 +62,9 @@ fn any_path(random: &mut Random) -> PathBuf {
 /// Random layers, topmost first. Names collide across layers on purpose; inside a layer a path
 /// is used once and only below directories.
 pub fn layers(random: &mut Random, world: World) -> Vec<Layer> {
-    (0..world.lowers).map(|depth| layer(random, world, depth + 1 == world.lowers)).collect()
+    (0..world.lowers)
+        .map(|depth| layer(random, world, depth + 1 == world.lowers))
+        .collect()
 }
 
 fn layer(random: &mut Random, world: World, bottom: bool) -> Layer {
@@ -81,7 +83,11 @@ fn layer(random: &mut Random, world: World, bottom: bool) -> Layer {
             0..35 => {
                 directories.push(path.clone());
                 let opaque = !bottom && random.chance(20);
-                if opaque { layer.opaque(&path) } else { layer.dir(&path) }
+                if opaque {
+                    layer.opaque(&path)
+                } else {
+                    layer.dir(&path)
+                }
             }
             35..70 => {
                 files.push(path.clone());
@@ -118,7 +124,11 @@ fn dress(random: &mut Random, mut layer: Layer, roll: usize) -> Layer {
     }
     if random.chance(25) {
         // user.* is for files and directories only; trusted.* is for all.
-        let name = if roll < 70 { "user.layer" } else { "trusted.layer" };
+        let name = if roll < 70 {
+            "user.layer"
+        } else {
+            "trusted.layer"
+        };
         layer = layer.xattr(name, [0, 1, 255, random.below(256) as u8]);
     }
     layer
@@ -128,7 +138,10 @@ fn dress(random: &mut Random, mut layer: Layer, roll: usize) -> Layer {
 pub fn operation(random: &mut Random, present: &[PathBuf]) -> Op {
     let there = path(random, present, 80);
     match random.below(100) {
-        0..6 => Op::Create(path(random, present, 20), *random.pick(&[0o644, 0o600, 0o4711])),
+        0..6 => Op::Create(
+            path(random, present, 20),
+            *random.pick(&[0o644, 0o600, 0o4711]),
+        ),
         6..11 => Op::Write(there, random.below(6000) as u64, data(random)),
         11..14 => Op::Overwrite(there, data(random)),
         14..18 => Op::Append(there, data(random)),
@@ -139,7 +152,10 @@ pub fn operation(random: &mut Random, present: &[PathBuf]) -> Op {
         27..28 => Op::Readlink(there),
         28..31 => Op::List(there),
         31..34 => Op::Stat(there),
-        34..40 => Op::Mkdir(path(random, present, 20), *random.pick(&[0o755, 0o2755, 0o1777])),
+        34..40 => Op::Mkdir(
+            path(random, present, 20),
+            *random.pick(&[0o755, 0o2755, 0o1777]),
+        ),
         40..46 => Op::Rmdir(there),
         46..53 => Op::Unlink(there),
         53..65 => Op::Rename(there, path(random, present, 50)),
@@ -151,7 +167,10 @@ pub fn operation(random: &mut Random, present: &[PathBuf]) -> Op {
         84..88 => Op::Chown(there, random.below(3) as u32, random.below(3) as u32),
         88..90 => Op::Utimens(there, 900_000_000, random.below(999_999_999) as i64),
         90..94 => set_xattr(random, there),
-        94..96 => Op::RemoveXattr(there, String::from(*random.pick(&["user.layer", "user.new"]))),
+        94..96 => Op::RemoveXattr(
+            there,
+            String::from(*random.pick(&["user.layer", "user.new"])),
+        ),
         96..97 => Op::Fifo(path(random, present, 20), 0o640),
         97..98 => Op::Socket(path(random, present, 20), 0o600),
         98..99 => Op::Device(path(random, present, 20), 1, 5),
@@ -224,7 +243,10 @@ pub fn shrink(ops: &[Op], mut fails: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
 
 /// How many sequences to run: `LAYERFS_SEQUENCES` or the short number given.
 pub fn count(short: usize) -> usize {
-    std::env::var("LAYERFS_SEQUENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(short)
+    std::env::var("LAYERFS_SEQUENCES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(short)
 }
 
 #[cfg(test)]
@@ -235,7 +257,9 @@ mod tests {
     fn a_seed_gives_the_same_sequence() {
         let make = |seed| {
             let mut random = Random::new(seed);
-            (0..50).map(|_| operation(&mut random, &[])).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| operation(&mut random, &[]))
+                .collect::<Vec<_>>()
         };
         assert_eq!(make(7), make(7));
         assert_ne!(make(7), make(8));

@@ -44,12 +44,18 @@ impl View {
 
     /// For a tree compared with itself later.
     pub fn everything() -> Self {
-        Self { identity: true, ..Self::default() }
+        Self {
+            identity: true,
+            ..Self::default()
+        }
     }
 
     /// Times since `start` (seconds) all count as the same.
     pub fn since(start: i64) -> Self {
-        Self { recent: Some(start), ..Self::default() }
+        Self {
+            recent: Some(start),
+            ..Self::default()
+        }
     }
 }
 
@@ -66,19 +72,31 @@ impl Snapshot {
     /// If anything cannot be read: a tree that cannot be read is a failure of its own.
     #[track_caller]
     pub fn of(root: &Path, view: &View) -> Self {
-        let mut walk = Walk { root, view, groups: HashMap::new(), entries: BTreeMap::new() };
+        let mut walk = Walk {
+            root,
+            view,
+            groups: HashMap::new(),
+            entries: BTreeMap::new(),
+        };
         walk.visit(Path::new("."));
-        Self { entries: walk.entries }
+        Self {
+            entries: walk.entries,
+        }
     }
 
     /// Names in it.
     pub fn names(&self) -> Vec<String> {
-        self.entries.keys().map(|k| k.to_string_lossy().into_owned()).collect()
+        self.entries
+            .keys()
+            .map(|k| k.to_string_lossy().into_owned())
+            .collect()
     }
 
     /// The line of one path.
     pub fn get(&self, path: &str) -> Option<&str> {
-        self.entries.get(std::ffi::OsStr::new(path)).map(String::as_str)
+        self.entries
+            .get(std::ffi::OsStr::new(path))
+            .map(String::as_str)
     }
 
     /// The differences as text, empty if there are none: `-` lines are only in `self`.
@@ -105,7 +123,10 @@ impl Snapshot {
     #[track_caller]
     pub fn assert_same(&self, other: &Self, what: &str) {
         let diff = self.diff(other);
-        assert!(diff.is_empty(), "{what}: the trees differ (- wanted, + found):\n{diff}");
+        assert!(
+            diff.is_empty(),
+            "{what}: the trees differ (- wanted, + found):\n{diff}"
+        );
     }
 }
 
@@ -141,7 +162,11 @@ impl Walk<'_> {
                 assert_ne!(pair[0], pair[1], "D1: listed twice in {}", full.display());
             }
             for name in names {
-                let child = if path == Path::new(".") { name.into() } else { path.join(name) };
+                let child = if path == Path::new(".") {
+                    name.into()
+                } else {
+                    path.join(name)
+                };
                 self.visit(&child);
             }
         }
@@ -169,7 +194,14 @@ impl Walk<'_> {
             }
         }
         if self.view.identity {
-            write!(line, " ino={} ctime={}.{:09}", meta.ino(), meta.ctime(), meta.ctime_nsec()).unwrap();
+            write!(
+                line,
+                " ino={} ctime={}.{:09}",
+                meta.ino(),
+                meta.ctime(),
+                meta.ctime_nsec()
+            )
+            .unwrap();
         }
         if kind.is_char_device() || kind.is_block_device() {
             write!(line, " rdev={:#x}", meta.rdev()).unwrap();
@@ -177,7 +209,8 @@ impl Walk<'_> {
         if kind.is_symlink() {
             write!(line, " -> {:?}", fs::read_link(full).unwrap()).unwrap();
         }
-        for (name, value) in sys::xattrs(full).unwrap_or_else(|e| panic!("{}: {e}", full.display())) {
+        for (name, value) in sys::xattrs(full).unwrap_or_else(|e| panic!("{}: {e}", full.display()))
+        {
             let name = String::from_utf8_lossy(&name).into_owned();
             write!(line, " {name}={}", hex(&value)).unwrap();
         }
@@ -214,7 +247,9 @@ fn hash(path: &Path) -> String {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 17];
     loop {
-        let n = file.read(&mut buffer).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let n = file
+            .read(&mut buffer)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         if n == 0 {
             break;
         }
@@ -228,7 +263,11 @@ fn hex(bytes: &[u8]) -> String {
         write!(s, "{b:02x}").unwrap();
         s
     });
-    if bytes.len() > 48 { format!("{shown}+{}", bytes.len() - 48) } else { shown }
+    if bytes.len() > 48 {
+        format!("{shown}+{}", bytes.len() - 48)
+    } else {
+        shown
+    }
 }
 
 /// Copies a tree with every attribute (`cp -a`): the plain tree that a union is compared with.

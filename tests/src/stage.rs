@@ -47,7 +47,13 @@ impl Stage {
         let mount = union.layerfs();
         let plain = scratch.join("plain");
         plain_copy(mount.path(), &plain);
-        Self { mount: Some(mount), guard, union, plain, scratch }
+        Self {
+            mount: Some(mount),
+            guard,
+            union,
+            plain,
+            scratch,
+        }
     }
 
     /// A path in the merged tree.
@@ -89,8 +95,7 @@ impl Stage {
     #[track_caller]
     pub fn same(&self, what: &str) {
         let view = View::since(START);
-        Snapshot::of(&self.plain, &view)
-            .assert_same(&Snapshot::of(&self.union.point, &view), what);
+        Snapshot::of(&self.plain, &view).assert_same(&Snapshot::of(&self.union.point, &view), what);
     }
 
     /// The merged tree must be the plain one, now and after a remount; the lowers unchanged.

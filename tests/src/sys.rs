@@ -29,7 +29,11 @@ pub fn xattr_names(path: &Path) -> io::Result<Vec<Vec<u8>>> {
         Err(Errno::OPNOTSUPP) => 0,
         Err(e) => return Err(e.into()),
     };
-    Ok(buffer[..length].split(|b| *b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
+    Ok(buffer[..length]
+        .split(|b| *b == 0)
+        .filter(|n| !n.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// One xattr, `None` if it is not there.
@@ -63,11 +67,18 @@ impl Mapping {
     /// Maps `length` bytes of `fd`, writable, shared or private.
     pub fn new(fd: BorrowedFd<'_>, length: usize, shared: bool) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
-        let flags = if shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
+        let flags = if shared {
+            MapFlags::SHARED
+        } else {
+            MapFlags::PRIVATE
+        };
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh mapping at an address the kernel picks aliases nothing of ours.
         let at = unsafe { mmap(std::ptr::null_mut(), length, prot, flags, fd, 0) }?;
-        Ok(Self { at: at.cast(), length })
+        Ok(Self {
+            at: at.cast(),
+            length,
+        })
     }
 
     /// The bytes.
@@ -151,5 +162,9 @@ pub fn path_of(bytes: &[u8]) -> &Path {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

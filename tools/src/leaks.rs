@@ -32,7 +32,11 @@ fn parse_mounts(text: &str) -> Vec<MountLine> {
     let parse = |line: &str| {
         let point = unescape(line.split(' ').nth(4)?);
         let kind = line.split(" - ").nth(1)?.split(' ').next()?.to_owned();
-        Some(MountLine { point, kind, line: line.to_owned() })
+        Some(MountLine {
+            point,
+            kind,
+            line: line.to_owned(),
+        })
     };
     text.lines().filter_map(parse).collect()
 }
@@ -74,7 +78,9 @@ pub fn fuse_mounts_below(path: &Path) -> Vec<PathBuf> {
 /// Live processes whose command line, working directory or an open file's path holds `text`, apart
 /// from this one.
 pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
-    let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(all) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let mut found: Vec<_> = all
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
@@ -92,7 +98,10 @@ pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
 /// Whether a process works in or has open something whose path holds `text`.
 fn holds(pid: i32, text: &str) -> bool {
     let directory = PathBuf::from(format!("/proc/{pid}"));
-    let open = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
+    let open = fs::read_dir(directory.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
     open.map(|entry| entry.path())
         .chain([directory.join("cwd")])
         .filter_map(|link| fs::read_link(link).ok())
@@ -124,13 +133,19 @@ impl Before {
     /// Reads what [`Self::to_text`] wrote.
     pub fn from_text(text: &[u8]) -> Self {
         let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-        let cgroups = lines.map(|l| PathBuf::from(OsString::from_vec(l.to_vec()))).collect();
+        let cgroups = lines
+            .map(|l| PathBuf::from(OsString::from_vec(l.to_vec())))
+            .collect();
         Self { cgroups }
     }
 
     /// What of ours is there now, one line each.
     pub fn leaks(&self) -> Vec<String> {
-        let ours = |path: &Path| path.as_os_str().as_bytes().starts_with(SCRATCH_PREFIX.as_bytes());
+        let ours = |path: &Path| {
+            path.as_os_str()
+                .as_bytes()
+                .starts_with(SCRATCH_PREFIX.as_bytes())
+        };
         let mut found = Vec::new();
         for mount in mount_table() {
             if ours(&mount.point) || mount.line.contains(SCRATCH_PREFIX) {
@@ -189,7 +204,9 @@ mod tests {
 
     #[test]
     fn before_survives_its_text() {
-        let before = Before { cgroups: ["/a".into(), "/b c".into()].into() };
+        let before = Before {
+            cgroups: ["/a".into(), "/b c".into()].into(),
+        };
         assert_eq!(Before::from_text(&before.to_text()).cgroups, before.cgroups);
     }
 }

@@ -44,7 +44,10 @@ pub fn provide() -> io::Result<TestRoot> {
     let cache = cache();
     fs::create_dir_all(&cache)?;
     let done = cache.join(format!("debian-{VERSION}"));
-    let found = TestRoot { root: done.join("root"), tar: done.join("root.tar") };
+    let found = TestRoot {
+        root: done.join("root"),
+        tar: done.join("root.tar"),
+    };
     if done.is_dir() {
         return Ok(found);
     }
@@ -53,7 +56,10 @@ pub fn provide() -> io::Result<TestRoot> {
     if !done.is_dir() {
         let building = cache.join(format!("debian-{VERSION}.building"));
         if building.exists() {
-            run(Command::new("rm").arg("-rf").arg("--one-file-system").arg(&building))?;
+            run(Command::new("rm")
+                .arg("-rf")
+                .arg("--one-file-system")
+                .arg(&building))?;
         }
         fs::create_dir(&building)?;
         build(&building)?;
@@ -64,7 +70,9 @@ pub fn provide() -> io::Result<TestRoot> {
 
 fn cache() -> PathBuf {
     match std::env::var_os("XDG_CACHE_HOME") {
-        Some(home) if Path::new(&home).is_absolute() => PathBuf::from(home).join("layerfs-testroot"),
+        Some(home) if Path::new(&home).is_absolute() => {
+            PathBuf::from(home).join("layerfs-testroot")
+        }
         _ => PathBuf::from("/var/cache/layerfs-testroot"),
     }
 }
@@ -88,14 +96,28 @@ fn build(into: &Path) -> io::Result<()> {
     command.arg("bookworm").arg(&root).args(sources());
     run(&mut command)?;
     let mut tar = Command::new("tar");
-    tar.args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls", "--sort=name"]);
-    run(tar.arg("-C").arg(&root).arg("-cf").arg(into.join("root.tar")).arg("."))
+    tar.args([
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--acls",
+        "--sort=name",
+    ]);
+    run(tar
+        .arg("-C")
+        .arg(&root)
+        .arg("-cf")
+        .arg(into.join("root.tar"))
+        .arg("."))
 }
 
 /// The machine's own files of package sources that speak of Debian bookworm, or Debian's mirror.
 fn sources() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let more = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    let more = fs::read_dir("/etc/apt/sources.list.d")
+        .into_iter()
+        .flatten()
+        .flatten();
     files.extend(more.map(|entry| entry.path()));
     files.sort();
     files.retain(|file| fs::read_to_string(file).is_ok_and(|text| speaks_of_bookworm(&text)));
@@ -116,8 +138,13 @@ fn speaks_of_bookworm(text: &str) -> bool {
 
 /// Settings without which apt cannot use this machine's mirror: proxies and checks of dates.
 fn apt_options() -> Vec<String> {
-    let output = Command::new("apt-config").arg("dump").stderr(Stdio::null()).output();
-    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let output = Command::new("apt-config")
+        .arg("dump")
+        .stderr(Stdio::null())
+        .output();
+    let text = output
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default();
     text.lines()
         .filter(|line| {
             let name = line.split(' ').next().unwrap_or_default();
@@ -130,13 +157,23 @@ fn apt_options() -> Vec<String> {
 
 fn run(command: &mut Command) -> io::Result<()> {
     eprintln!("testroot: {command:?}");
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().map_err(|e| {
-        io::Error::new(e.kind(), format!("{}: {e}", command.get_program().to_string_lossy()))
-    })?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("{}: {e}", command.get_program().to_string_lossy()),
+            )
+        })?;
     if status.success() {
         return Ok(());
     }
-    Err(io::Error::other(format!("{} failed: {status}", command.get_program().to_string_lossy())))
+    Err(io::Error::other(format!(
+        "{} failed: {status}",
+        command.get_program().to_string_lossy()
+    )))
 }
 
 #[cfg(test)]
@@ -145,9 +182,17 @@ mod tests {
 
     #[test]
     fn sources_of_other_makers_are_left_alone() {
-        assert!(speaks_of_bookworm("deb http://deb.debian.org/debian bookworm main\n"));
-        assert!(speaks_of_bookworm("Types: deb\nSuites: bookworm bookworm-updates\nComponents: main\n"));
-        assert!(!speaks_of_bookworm("deb https://example.org/apt cloud-sdk-bookworm main\n"));
-        assert!(!speaks_of_bookworm("Types: deb\nSuites: nodistro\nComponents: main\n"));
+        assert!(speaks_of_bookworm(
+            "deb http://deb.debian.org/debian bookworm main\n"
+        ));
+        assert!(speaks_of_bookworm(
+            "Types: deb\nSuites: bookworm bookworm-updates\nComponents: main\n"
+        ));
+        assert!(!speaks_of_bookworm(
+            "deb https://example.org/apt cloud-sdk-bookworm main\n"
+        ));
+        assert!(!speaks_of_bookworm(
+            "Types: deb\nSuites: nodistro\nComponents: main\n"
+        ));
     }
 }
