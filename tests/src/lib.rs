@@ -11,6 +11,7 @@
 //!   user ── code run as another user
 //!   programs, process ── where our binaries are; running them with a time limit
 //!   container ── one `runner` state directory and its calls
+//!   source ── a reader of Rust text for tidy.rs
 //!   sys ── the few system calls that need `unsafe`
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod programs;
 pub mod scratch;
 pub mod sequences;
 pub mod snapshot;
+pub mod source;
 pub mod stage;
 pub mod sys;
 pub mod user;
