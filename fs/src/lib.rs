@@ -13,6 +13,8 @@
 //!    │    └──────────┐
 //!   layer (below)   upper (the writable diff)
 //!    └──────┬────────┘
+//!   marks ── what a diff says by names and attributes, read alike in both
+//!    │
 //!   sys ── system calls that std, rustix and nix lack; every `unsafe`
 //! ```
 //!
@@ -24,6 +26,7 @@ pub mod cli;
 pub mod error;
 pub mod inode;
 pub mod layer;
+pub mod marks;
 pub mod ops;
 pub mod sys;
 pub mod transport;

@@ -22,8 +22,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, op
 use rustix::io::Errno;
 
 use super::aliases::Aliases;
-use super::marks::{self, Marks, Opaque};
 use crate::error::{Error, Result};
+use crate::marks::{self, Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 use crate::sys::fdcache::{FdCache, FdKey};
 use crate::sys::mounts::{clone_read_only, open_directory};
@@ -78,26 +78,6 @@ enum Listing {
         opaque: bool,
     },
     TooLarge,
-}
-
-/// An object of a layer.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// Its attributes, with the device number and type it is to show.
-    pub stat: Stat,
-    /// Its marks. Of directories see [`LayerDir::marks`] instead.
-    pub marks: Marks,
-}
-
-/// What a name means in one directory of a layer.
-#[derive(Debug)]
-pub enum Found {
-    /// Nothing: ask the next layer.
-    Absent,
-    /// Deleted: ask no further.
-    Whiteout,
-    /// This object.
-    Object(Box<Object>),
 }
 
 /// One line of a directory's listing.

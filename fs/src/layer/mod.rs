@@ -3,13 +3,11 @@
 //! ```text
 //!   aliases     all names of hard-linked files
 //!   directory   a directory tree in overlay or AUFS form, read lazily
-//!   marks       the xattrs and names by which a diff says "deleted", "opaque", "moved"
 //! ```
 //!
 //! A layer is never written (contract R7): it is read through a read-only clone of its mount.
 
 pub mod aliases;
 pub mod directory;
-pub mod marks;
 
-pub use directory::{Found, Layer, LayerDir, Listed, Object, Trust};
+pub use directory::{Layer, LayerDir, Listed, Trust};

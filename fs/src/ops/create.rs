@@ -19,6 +19,7 @@ use super::raise::Need;
 use super::{FileSystem, check_name};
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, UpperPlace};
+use crate::marks::Found;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
@@ -27,7 +28,7 @@ use crate::union::copy_up;
 use crate::union::lower::{Lower, Stack};
 use crate::union::numbers::number;
 use crate::upper::stage::Staged;
-use crate::upper::{self, Form, Origin, PRESENT, Upper};
+use crate::upper::{Form, Origin, PRESENT, Upper};
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -187,14 +188,12 @@ impl FileSystem {
             return Err(Error::NotFound);
         }
         match upper.lookup(dir, name)? {
-            upper::Found::Object(_) => Err(Error::Exists),
-            upper::Found::Whiteout => Ok(Ground::Whiteout),
-            upper::Found::Absent => {
-                match self.layers.lookup(&parent.as_directory()?.lowers, name)? {
-                    Lower::Absent => Ok(Ground::Free),
-                    _ => Err(Error::Exists),
-                }
-            }
+            Found::Object(_) => Err(Error::Exists),
+            Found::Whiteout => Ok(Ground::Whiteout),
+            Found::Absent => match self.layers.lookup(&parent.as_directory()?.lowers, name)? {
+                Lower::Absent => Ok(Ground::Free),
+                _ => Err(Error::Exists),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use super::FileSystem;
 use super::place::{kind_of, kind_of_stat};
 use crate::error::{Error, Result};
 use crate::inode::{Node, OpenDir};
-use crate::layer::marks;
+use crate::marks;
 use crate::types::{Attr, DirEntry, Entry, Handle, Kind, NodeId};
 use crate::union::numbers::number;
 use crate::upper::Form;

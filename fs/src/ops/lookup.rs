@@ -20,12 +20,12 @@ use super::{FileSystem, check_name};
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Directory, Node, Place, State, UpperPlace};
 use crate::layer::LayerDir;
-use crate::layer::marks::{Marks, Opaque};
+use crate::marks::{Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 use crate::types::{Entry, Kind, NodeId};
 use crate::union::lower::{Lower, LowerFile, Stack, lower_number};
 use crate::union::numbers::number;
-use crate::upper::{self, Form, Origin, Upper};
+use crate::upper::{Form, Origin, Upper};
 
 /// What a name means, before anybody is told.
 #[derive(Debug)]
@@ -88,9 +88,9 @@ impl FileSystem {
         if let Some(upper) = self.upper.as_ref().filter(|_| parent.in_upper()) {
             let dir = self.upper_dir(parent)?;
             match upper.lookup(dir.as_fd(), name)? {
-                upper::Found::Whiteout => return Ok(None),
-                upper::Found::Absent => {}
-                upper::Found::Object(object) => {
+                Found::Whiteout => return Ok(None),
+                Found::Absent => {}
+                Found::Object(object) => {
                     let at = At::Name(dir.as_fd(), name);
                     let kind = FileType::from_raw_mode(object.stat.st_mode);
                     return Ok(Some(if kind == FileType::Directory {
@@ -120,9 +120,9 @@ impl FileSystem {
         at: At<'_>,
         name: &OsStr,
         around: &[Arc<LayerDir>],
-        object: upper::Object,
+        object: Object,
     ) -> Result<Resolved> {
-        let upper::Object { stat, marks } = object;
+        let Object { stat, marks } = object;
         let mut opaque = marks.opaque == Opaque::Yes;
         if !opaque && upper.form == Form::Aufs {
             let dir = at.open(rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
@@ -169,9 +169,9 @@ impl FileSystem {
         upper: &Upper,
         name: &OsStr,
         around: &[Arc<LayerDir>],
-        object: upper::Object,
+        object: Object,
     ) -> Result<Resolved> {
-        let upper::Object { stat, marks } = object;
+        let Object { stat, marks } = object;
         let mut place = UpperPlace::plain(Anchor::Name);
         place.char00 =
             marks.char00 && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile;

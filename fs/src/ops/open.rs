@@ -11,7 +11,8 @@ use rustix::fs::Mode;
 use super::FileSystem;
 use crate::error::{OpenError, Result};
 use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperPlace};
-use crate::layer::{Found, Layer, LayerDir, Trust};
+use crate::layer::{Layer, LayerDir, Trust};
+use crate::marks::{Found, Opaque};
 use crate::sys::fdcache::FdCache;
 use crate::sys::mounts::{is_top, lies_in, open_directory};
 use crate::types::{Config, Kind, Metacopy, NodeId, UpperConfig};
@@ -208,7 +209,7 @@ fn root_node(layers: &Stack, upper: Option<&Upper>, fds: &Arc<FdCache>) -> Resul
         Some(upper) => {
             let at = crate::sys::at::At::Fd(std::os::fd::AsFd::as_fd(&*upper.root));
             let object = upper.object_at(at).map_err(broken)?;
-            let opaque = object.marks.opaque == crate::layer::marks::Opaque::Yes;
+            let opaque = object.marks.opaque == Opaque::Yes;
             fds.keep(key, upper.root.clone());
             let mut place = UpperPlace::plain(Anchor::Pinned(upper.root.clone()));
             place.impure = object.marks.impure;
@@ -242,7 +243,7 @@ fn merged_root(layers: &Stack) -> Result<Stack> {
     let mut merged: Vec<Arc<LayerDir>> = Vec::new();
     for root in layers.iter() {
         merged.push(root.clone());
-        if root.marks()?.opaque == crate::layer::marks::Opaque::Yes {
+        if root.marks()?.opaque == Opaque::Yes {
             break;
         }
     }

@@ -25,10 +25,11 @@ use super::raise::Need;
 use super::remove::lock_names;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Node, State};
+use crate::marks::Found;
 use crate::sys::at::At;
 use crate::types::{Kind, NodeId, RenameMode};
 use crate::union::copy_up;
-use crate::upper::{self, Form, Origin, PRESENT, Upper};
+use crate::upper::{Form, Origin, PRESENT, Upper};
 
 /// One side of a rename, with its names held once they are locked.
 struct Side<'a> {
@@ -146,7 +147,7 @@ impl FileSystem {
     fn spot<'a>(&self, upper: &Upper, side: &'a Side<'a>, node: &Arc<Node>) -> Result<Spot<'a>> {
         let dir = self.upper_dir(&side.parent)?;
         // A hard-linked file that the upper has through the index: this name of it comes along now.
-        if matches!(upper.lookup(dir.as_fd(), side.name)?, upper::Found::Absent) {
+        if matches!(upper.lookup(dir.as_fd(), side.name)?, Found::Absent) {
             self.with_upper(node, |at| Ok(at.link_to(dir.as_fd(), side.name)?))?;
         }
         let layers_show = self.layers_show(&side.parent, side.name)?;
@@ -269,7 +270,7 @@ fn move_over(
     target_dir: Option<&Arc<OwnedFd>>,
 ) -> Result<()> {
     let (from, to) = (old.side.name, new.side.name);
-    let over_whiteout = matches!(upper.lookup(new.dir.as_fd(), to)?, upper::Found::Whiteout);
+    let over_whiteout = matches!(upper.lookup(new.dir.as_fd(), to)?, Found::Whiteout);
     if upper.form == Form::Aufs {
         if old.layers_show {
             upper.put_whiteout(old.dir.as_fd(), from)?;

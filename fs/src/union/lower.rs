@@ -19,8 +19,8 @@ use rustix::fs::{FileType, OFlags, Stat};
 
 use super::numbers::number;
 use crate::error::{Error, Result};
-use crate::layer::marks::Opaque;
-use crate::layer::{Found, LayerDir, Object};
+use crate::layer::LayerDir;
+use crate::marks::{Found, Object, Opaque};
 use crate::sys::at::At;
 
 /// The directories of one name, topmost first; empty where no layer has it.

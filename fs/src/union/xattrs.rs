@@ -12,7 +12,7 @@
 
 use std::ffi::CString;
 
-use crate::layer::marks::PREFIXES;
+use crate::marks::PREFIXES;
 
 const ESCAPE: &[u8] = b"overlay.";
 

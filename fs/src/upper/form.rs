@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::layer::marks::{WH_OPAQUE, WH_PREFIX, is_wh_name};
+use crate::marks::{WH_OPAQUE, WH_PREFIX, is_wh_name};
 use crate::sys::at::At;
 
 /// How the diff is written; see the module.

@@ -27,7 +27,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::layer::marks::{self, Marks};
+use crate::marks::{self, Found, Marks, Object};
 use crate::sys::at::At;
 
 pub use form::Form;
@@ -48,26 +48,6 @@ pub struct Upper {
     /// The locks and the fd of `WORK/layerfs`, to remove the volatile marker at the end.
     home: OwnedFd,
     _locks: Vec<OwnedFd>,
-}
-
-/// An object of the upper.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// Its attributes, with the type it is to show.
-    pub stat: Stat,
-    /// Its marks.
-    pub marks: Marks,
-}
-
-/// What a name means in a directory of the upper.
-#[derive(Debug)]
-pub enum Found {
-    /// Nothing: ask the layers.
-    Absent,
-    /// Deleted.
-    Whiteout,
-    /// This object.
-    Object(Box<Object>),
 }
 
 impl Upper {

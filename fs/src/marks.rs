@@ -27,6 +27,26 @@ pub const WH_OPAQUE: &[u8] = b".wh..wh..opq";
 /// The namespaces in which marks are read; the first two are also written.
 pub const PREFIXES: [&str; 3] = ["trusted.overlay.", "user.overlay.", "user.fuseoverlayfs."];
 
+/// An object of a layer or of the upper.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its attributes, with the type and device number it is to show.
+    pub stat: Stat,
+    /// Its marks.
+    pub marks: Marks,
+}
+
+/// What a name means in one directory of one layer, or of the upper.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing: ask what lies below.
+    Absent,
+    /// Deleted: ask no further.
+    Whiteout,
+    /// This object.
+    Object(Box<Object>),
+}
+
 /// What an opaque mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Opaque {
