@@ -120,12 +120,12 @@ fn serve_in_background(plan: &Plan, mountpoint: &Path, report: Report) -> Result
             report.ready();
         }
     });
-    if let Err(message) = &result {
-        if let Some(report) = report.take() {
-            // The parent prints it; two lines would be one too many.
-            report.failed(message);
-            std::process::exit(super::FAILED);
-        }
+    if let Err(message) = &result
+        && let Some(report) = report.take()
+    {
+        // The parent prints it; two lines would be one too many.
+        report.failed(message);
+        std::process::exit(super::FAILED);
     }
     result
 }

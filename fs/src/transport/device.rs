@@ -25,10 +25,10 @@
 //! them so for every node but the root, which never comes as an entry.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -41,11 +41,12 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use super::errno::errno;
-use super::{ioctl, wire};
+use parking_lot::Mutex;
+
+use super::{answer, ioctl, wire};
 use crate::error::{Error, Result};
 use crate::ops::FileSystem;
-use crate::types::{Entry, Handle, NodeId, Seek, SetAttr};
+use crate::types::{DirEntry, Entry, Handle, NodeId, Seek, SetAttr};
 
 /// Bytes of one WRITE at most. fuser's buffers are 16 MiB of address space for each thread, of
 /// which the kernel fills, and so makes resident, no more than this.
@@ -94,6 +95,8 @@ pub(super) struct Device {
     server: Option<[u64; 2]>,
     /// Set once the session stands; before that nothing is cached that could be stale.
     notifier: Arc<OnceLock<Notifier>>,
+    /// Lookups that the kernel will take back though none was counted; see [`Device::add_plus`].
+    uncounted: Mutex<HashMap<u64, u64>>,
 }
 
 impl Device {
@@ -108,7 +111,59 @@ impl Device {
             caching,
             server,
             notifier,
+            uncounted: Mutex::default(),
         }
+    }
+
+    /// Adds one entry of a READDIRPLUS; false when the buffer is full.
+    ///
+    /// Two kinds of entries tell the kernel no node. Of `.` and `..` it takes the d_ino alone. An
+    /// entry with node 0 (a rule refuses the name, or looking it up failed) shall show, and nothing
+    /// be remembered of it. Nodeid 0 would say so, but fuser sends one number as nodeid and d_ino,
+    /// and readdir(3) skips a name with d_ino 0. So it goes out under its d_ino with a size that
+    /// cannot be: the kernel (5.5 and later) then shows the name, takes no attributes, and gives one
+    /// lookup back by a FORGET that must not be counted.
+    fn add_plus(&self, reply: &mut ReplyDirectoryPlus, entry: &DirEntry, found: &Entry) -> bool {
+        let dots = entry.name == "." || entry.name == "..";
+        let refused = !dots && found.node.0 == 0;
+        let ino = if dots || refused {
+            entry.ino
+        } else {
+            found.node.0
+        };
+        let mut attr = wire::file_attr(ino, &found.attr);
+        if refused {
+            attr.size = u64::MAX;
+        }
+        let timeout = &self.caching.timeout;
+        if reply.add(
+            attr.ino,
+            entry.next,
+            &entry.name,
+            timeout,
+            &attr,
+            Generation(0),
+        ) {
+            return false;
+        }
+        if refused {
+            *self.uncounted.lock().entry(ino).or_default() += 1;
+        }
+        true
+    }
+
+    /// How many of `count` lookups taken back were counted.
+    fn counted(&self, ino: u64, count: u64) -> u64 {
+        let mut uncounted = self.uncounted.lock();
+        let Some(open) = uncounted.get_mut(&ino) else {
+            return count;
+        };
+        let taken = count.min(*open);
+        *open -= taken;
+        if *open == 0 {
+            uncounted.remove(&ino);
+        }
+        count - taken
     }
 
     fn reply_entry(&self, result: Result<Entry, Errno>, reply: ReplyEntry) {
@@ -131,44 +186,6 @@ impl Device {
             fopen |= FopenFlags::FOPEN_NOFLUSH;
         }
         fopen
-    }
-}
-
-/// Runs one request. A panic in it is logged and becomes EIO; locks are parking_lot's, which a
-/// panic releases and does not poison, so the next request finds the file system as it was left.
-fn run<T>(operation: &'static str, body: impl FnOnce() -> Result<T>) -> Result<T, Errno> {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            tracing::trace!(operation, %error, "failed");
-            Err(Errno::from_i32(errno(error)))
-        }
-        Err(panic) => {
-            let why = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            tracing::error!(operation, why, "a request panicked; it fails with EIO");
-            Err(Errno::EIO)
-        }
-    }
-}
-
-fn reply_empty(result: Result<(), Errno>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// The size protocol of getxattr(2) and listxattr(2): size 0 asks for the length.
-fn reply_xattr(result: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match result {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
-        Ok(value) => reply.data(&value),
-        Err(errno) => reply.error(errno),
     }
 }
 
@@ -202,7 +219,7 @@ impl Filesystem for Device {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match run("lookup", || self.file_system.lookup(node(parent), name)) {
+        match answer::run("lookup", || self.file_system.lookup(node(parent), name)) {
             Err(Errno::ENOENT) if !self.caching.timeout.is_zero() => {
                 let none = wire::negative_attr();
                 reply.entry(&self.caching.timeout, &none, Generation(0));
@@ -213,14 +230,17 @@ impl Filesystem for Device {
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
         // No reply, so nobody to tell; `run` has logged it.
-        let _ = run("forget", || {
-            self.file_system.forget(node(ino), count);
+        let _ = answer::run("forget", || {
+            let count = self.counted(ino.0, count);
+            if count > 0 {
+                self.file_system.forget(node(ino), count);
+            }
             Ok(())
         });
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        match run("getattr", || {
+        match answer::run("getattr", || {
             self.file_system.getattr(node(ino), fh.map(handle))
         }) {
             Ok(attr) => reply.attr(&self.caching.timeout, &wire::file_attr(attr.ino, &attr)),
@@ -255,7 +275,7 @@ impl Filesystem for Device {
             atime: atime.map(wire::set_time),
             mtime: mtime.map(wire::set_time),
         };
-        match run("setattr", || {
+        match answer::run("setattr", || {
             self.file_system.setattr(node(ino), fh.map(handle), &change)
         }) {
             Ok(attr) => reply.attr(&self.caching.timeout, &wire::file_attr(attr.ino, &attr)),
@@ -264,7 +284,7 @@ impl Filesystem for Device {
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match run("readlink", || self.file_system.readlink(node(ino))) {
+        match answer::run("readlink", || self.file_system.readlink(node(ino))) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -280,7 +300,7 @@ impl Filesystem for Device {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let result = run("mknod", || {
+        let result = answer::run("mknod", || {
             let (caller, rdev) = (wire::caller(request), wire::rdev_from_wire(rdev));
             self.file_system
                 .mknod(&caller, node(parent), name, mode, umask, rdev)
@@ -297,7 +317,7 @@ impl Filesystem for Device {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let result = run("mkdir", || {
+        let result = answer::run("mkdir", || {
             let caller = wire::caller(request);
             self.file_system
                 .mkdir(&caller, node(parent), name, mode & 0o7777, umask)
@@ -306,15 +326,15 @@ impl Filesystem for Device {
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            run("unlink", || self.file_system.unlink(node(parent), name)),
+        answer::empty(
+            answer::run("unlink", || self.file_system.unlink(node(parent), name)),
             reply,
         );
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            run("rmdir", || self.file_system.rmdir(node(parent), name)),
+        answer::empty(
+            answer::run("rmdir", || self.file_system.rmdir(node(parent), name)),
             reply,
         );
     }
@@ -327,7 +347,7 @@ impl Filesystem for Device {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let result = run("symlink", || {
+        let result = answer::run("symlink", || {
             let caller = wire::caller(request);
             self.file_system
                 .symlink(&caller, node(parent), name, target.as_os_str())
@@ -345,12 +365,12 @@ impl Filesystem for Device {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let result = run("rename", || {
+        let result = answer::run("rename", || {
             let mode = wire::rename_mode(flags)?;
             self.file_system
                 .rename(node(parent), name, node(new_parent), new_name, mode)
         });
-        reply_empty(result, reply);
+        answer::empty(result, reply);
     }
 
     fn link(
@@ -361,14 +381,14 @@ impl Filesystem for Device {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let result = run("link", || {
+        let result = answer::run("link", || {
             self.file_system.link(node(ino), node(new_parent), new_name)
         });
         self.reply_entry(result, reply);
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let result = run("open", || {
+        let result = answer::run("open", || {
             self.file_system
                 .open_file(node(ino), wire::open_flags(flags.0))
         });
@@ -388,7 +408,7 @@ impl Filesystem for Device {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let result = run("create", || {
+        let result = answer::run("create", || {
             let caller = wire::caller(request);
             let (mode, open) = (mode & 0o7777, wire::open_flags(flags));
             self.file_system
@@ -422,7 +442,7 @@ impl Filesystem for Device {
                 buffer.resize(size as usize, 0);
             }
             let place = &mut buffer[..size as usize];
-            match run("read", || self.file_system.read(handle(fh), offset, place)) {
+            match answer::run("read", || self.file_system.read(handle(fh), offset, place)) {
                 Ok(count) => reply.data(&buffer[..count.min(size as usize)]),
                 Err(errno) => reply.error(errno),
             }
@@ -441,7 +461,7 @@ impl Filesystem for Device {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match run("write", || self.file_system.write(handle(fh), offset, data)) {
+        match answer::run("write", || self.file_system.write(handle(fh), offset, data)) {
             Ok(count) => reply.written(count.min(data.len()) as u32),
             Err(errno) => reply.error(errno),
         }
@@ -455,7 +475,10 @@ impl Filesystem for Device {
         _owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        reply_empty(run("flush", || self.file_system.flush(handle(fh))), reply);
+        answer::empty(
+            answer::run("flush", || self.file_system.flush(handle(fh))),
+            reply,
+        );
     }
 
     fn release(
@@ -468,11 +491,11 @@ impl Filesystem for Device {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let result = run("release", || {
+        let result = answer::run("release", || {
             self.file_system.release(handle(fh));
             Ok(())
         });
-        reply_empty(result, reply);
+        answer::empty(result, reply);
     }
 
     fn fsync(
@@ -483,14 +506,14 @@ impl Filesystem for Device {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        reply_empty(
-            run("fsync", || self.file_system.fsync(handle(fh), data_only)),
+        answer::empty(
+            answer::run("fsync", || self.file_system.fsync(handle(fh), data_only)),
             reply,
         );
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match run("opendir", || self.file_system.opendir(node(ino))) {
+        match answer::run("opendir", || self.file_system.opendir(node(ino))) {
             Ok(opened) => reply.opened(FileHandle(opened.0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
@@ -504,7 +527,7 @@ impl Filesystem for Device {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let result = run("readdir", || {
+        let result = answer::run("readdir", || {
             self.file_system.readdir(handle(fh), offset, &mut |entry| {
                 let kind = wire::file_type(entry.kind);
                 !reply.add(INodeNo(entry.ino), entry.next, kind, &entry.name)
@@ -524,17 +547,10 @@ impl Filesystem for Device {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let result = run("readdirplus", || {
+        let result = answer::run("readdirplus", || {
             self.file_system
                 .readdirplus(handle(fh), offset, &mut |entry, found| {
-                    // The kernel takes only the d_ino of `.` and `..`, never their nodeid; a root's
-                    // inode number is not its nodeid, so these two go under the d_ino.
-                    let dots = entry.name == "." || entry.name == "..";
-                    let ino = if dots { entry.ino } else { found.node.0 };
-                    let attr = wire::file_attr(ino, &found.attr);
-                    let timeout = &self.caching.timeout;
-                    let (name, next) = (&entry.name, entry.next);
-                    !reply.add(INodeNo(ino), next, name, timeout, &attr, Generation(0))
+                    self.add_plus(&mut reply, entry, found)
                 })
         });
         match result {
@@ -551,11 +567,11 @@ impl Filesystem for Device {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let result = run("releasedir", || {
+        let result = answer::run("releasedir", || {
             self.file_system.releasedir(handle(fh));
             Ok(())
         });
-        reply_empty(result, reply);
+        answer::empty(result, reply);
     }
 
     fn fsyncdir(
@@ -566,8 +582,8 @@ impl Filesystem for Device {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        reply_empty(
-            run("fsyncdir", || {
+        answer::empty(
+            answer::run("fsyncdir", || {
                 self.file_system.fsyncdir(handle(fh), data_only)
             }),
             reply,
@@ -575,7 +591,7 @@ impl Filesystem for Device {
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        match run("statfs", || self.file_system.statfs()) {
+        match answer::run("statfs", || self.file_system.statfs()) {
             Ok(figures) => reply.statfs(
                 figures.blocks,
                 figures.free,
@@ -600,12 +616,12 @@ impl Filesystem for Device {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let result = run("setxattr", || {
+        let result = answer::run("setxattr", || {
             let (caller, mode) = (wire::caller(request), wire::setxattr_mode(flags)?);
             self.file_system
                 .setxattr(&caller, node(ino), name, value, mode)
         });
-        reply_empty(result, reply);
+        answer::empty(result, reply);
     }
 
     fn getxattr(
@@ -616,18 +632,18 @@ impl Filesystem for Device {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let result = run("getxattr", || self.file_system.getxattr(node(ino), name));
-        reply_xattr(result, size, reply);
+        let result = answer::run("getxattr", || self.file_system.getxattr(node(ino), name));
+        answer::xattr(result, size, reply);
     }
 
     fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let result = run("listxattr", || self.file_system.listxattr(node(ino)));
-        reply_xattr(result, size, reply);
+        let result = answer::run("listxattr", || self.file_system.listxattr(node(ino)));
+        answer::xattr(result, size, reply);
     }
 
     fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            run("removexattr", || {
+        answer::empty(
+            answer::run("removexattr", || {
                 self.file_system.removexattr(node(ino), name)
             }),
             reply,
@@ -645,7 +661,7 @@ impl Filesystem for Device {
         out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let result = run("ioctl", || {
+        let result = answer::run("ioctl", || {
             let (server, out_size) = (self.server, out_size as usize);
             ioctl::answer(
                 &self.file_system,
@@ -677,10 +693,10 @@ impl Filesystem for Device {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let result = run("fallocate", || {
+        let result = answer::run("fallocate", || {
             self.file_system.fallocate(handle(fh), offset, length, mode)
         });
-        reply_empty(result, reply);
+        answer::empty(result, reply);
     }
 
     fn lseek(
@@ -692,7 +708,7 @@ impl Filesystem for Device {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let result = run("lseek", || {
+        let result = answer::run("lseek", || {
             // Only these two reach us; the kernel moves the offset by itself.
             let what = match whence {
                 libc::SEEK_DATA => Seek::Data,
@@ -724,7 +740,7 @@ impl Filesystem for Device {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let result = run("copy_file_range", || {
+        let result = answer::run("copy_file_range", || {
             let (from, to, length) = (handle(fh), handle(to_fh), length.min(MAX_COPY));
             self.file_system
                 .copy_file_range(from, offset, to, to_offset, length)
@@ -740,10 +756,10 @@ impl Device {
     /// Tells the kernel that its attributes of `ino` are stale. A negative offset leaves the pages
     /// alone, so this takes no lock that the request under way could hold.
     fn drop_cached_attributes(&self, ino: INodeNo) {
-        if let Some(notifier) = self.notifier.get() {
-            if let Err(error) = notifier.inval_inode(ino, -1, 0) {
-                tracing::warn!(%error, "cannot drop cached attributes; ctime may be stale");
-            }
+        if let Some(notifier) = self.notifier.get()
+            && let Err(error) = notifier.inval_inode(ino, -1, 0)
+        {
+            tracing::warn!(%error, "cannot drop cached attributes; ctime may be stale");
         }
     }
 }

@@ -5,7 +5,7 @@
 //!     │
 //!     └─────> fuser session ──> device (adapter) ──> ops
 //!                                  │
-//!                  errno (Error → errno), wire (attributes, times, numbers), ioctl
+//!      answer (catch_unwind), errno (Error → errno), wire (attributes, times, numbers), ioctl
 //!   background (fork, report)      sys (every `unsafe` of the transport)
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! [`prepare_process`] once, then [`serve`] in a thread of its own; [`unmount`] from anywhere ends
 //! it.
 
+mod answer;
 mod background;
 mod device;
 mod errno;

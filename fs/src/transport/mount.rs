@@ -286,10 +286,11 @@ impl Mounted {
             let figures = rustix::fs::statfs(&self.path);
             figures.is_err_and(|errno| errno == rustix::io::Errno::NOTCONN)
         };
-        if self.is_topmost() && dead() {
-            if let Err(error) = self.detach() {
-                tracing::warn!(path = %self.path.display(), %error, "a dead mount is left");
-            }
+        if self.is_topmost()
+            && dead()
+            && let Err(error) = self.detach()
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a dead mount is left");
         }
     }
 }
