@@ -31,12 +31,12 @@ pub(super) fn run(args: Args, root: &Path) -> Result<u8> {
     let spec = specify(&args, &image)?;
     let files = files(&args, &spec)?;
     let (directory, lock) = home.create(&spec, &files)?;
-    let mut warn = |text: &str| output::warn(&format_args!("WARNING: {text}"));
+    let mut warn = |text: &str| output::warn(&text);
     let guard = image.into_guard();
     let ended = match client::run_attached(&spec, &directory, lock, guard, &mut warn) {
         Err(Error::MonitorDied) => {
             for problem in home.sweep()? {
-                warn(&problem.to_string());
+                warn(&format!("WARNING: {problem}"));
             }
             return Err(Error::MonitorDied);
         }

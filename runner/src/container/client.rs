@@ -55,7 +55,7 @@ pub struct Ended {
     pub memory_limit: Option<u64>,
 }
 
-/// Something for the user to read while the container runs.
+/// Takes a line for the user to read while the container runs.
 pub type Warn<'a> = &'a mut dyn FnMut(&str);
 
 /// Starts the container and stays until it has ended and everything is undone. `held` is handed

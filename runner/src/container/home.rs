@@ -1,8 +1,8 @@
 //! All containers of one root directory: names, making, finding, removing, sweeping.
 //!
 //! ```text
+//!   ROOT/containers.lock      held while a container is made, removed or swept
 //!   ROOT/containers/          0700
-//!     .lock                   held while a container is made, removed or swept
 //!     ID/                     one container
 //!     .gone-ID/               one that is being removed: no longer a container
 //! ```
@@ -59,7 +59,7 @@ impl Home {
     }
 
     fn lock(&self) -> Result<Guard> {
-        let path = self.containers.join(".lock");
+        let path = self.containers.with_extension("lock");
         let lock = OpenOptions::new()
             .write(true)
             .create(true)

@@ -202,7 +202,8 @@ fn oversee(
     };
     problems.extend(closed.err());
     for problem in problems {
-        tell(channel, &Event::Warning(problem.to_string()), None);
+        let text = format!("WARNING: {problem}");
+        tell(channel, &Event::Warning(text), None);
     }
     Ok(())
 }
@@ -312,7 +313,8 @@ impl Made {
             }
             if ready(1) || union_at.is_some_and(ready) {
                 if union_at.is_some_and(ready) {
-                    let why = "the container's file system process ended; so the container must";
+                    let why =
+                        "WARNING: the container's file system process ended; so must the container";
                     tell(channel, &Event::Warning(why.to_owned()), None);
                     serving = false;
                 }

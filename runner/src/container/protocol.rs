@@ -39,7 +39,7 @@ pub(super) enum Request {
 /// From the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
-    /// Something for the user to know; the container goes on.
+    /// A line for the user, as it shall be shown; the container goes on.
     Warning(String),
     /// The command runs; its terminal's master comes along if it has one.
     Started,
