@@ -22,7 +22,8 @@ Options for -o (several in one list, or -o repeated):
   volatile                  as --volatile
   fsname=NAME               the source that /proc/mounts shows
   timeout=SECONDS           how long the kernel believes names and attributes; default a year, since
-                            all changes go through the mount; less if the layers change behind it
+                            all changes go through the mount; less shows sooner what somebody
+                            changes in a layer's files (new names in a layer may never show)
   threads=N                 threads that serve (default: one for each CPU, 2 to 16)
   metacopy=on|follow|off    copy up only the metadata where only that changes; follow: also believe
                             such copies found in lowers; off: always whole files

@@ -3,7 +3,7 @@
 //! ```text
 //!   serve ──> mount (mount(2), the table of mounts)
 //!     │
-//!     └─────> fuser session ──> device (adapter) ──> ops
+//!     └─────> fuser session ──> device, requests (the adapter) ──> ops
 //!                                  │
 //!      answer (catch_unwind), errno (Error → errno), wire (attributes, times, numbers), ioctl
 //!   background (fork, report)      sys (every `unsafe` of the transport)
@@ -19,6 +19,7 @@ mod device;
 mod errno;
 mod ioctl;
 mod mount;
+mod requests;
 mod serve;
 mod sys;
 mod table;

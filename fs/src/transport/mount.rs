@@ -60,8 +60,9 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// The kernel enforces POSIX ACLs.
     pub acl: bool,
-    /// How long the kernel believes names and attributes. Less than [`FOREVER`] says that the
-    /// layers may change behind the mount: cached pages are then dropped on every open.
+    /// How long the kernel believes names and attributes. Less than [`FOREVER`] says that files of
+    /// the layers may change behind the mount: cached pages are then dropped on every open. What
+    /// the operations remember of a layer (which names it has) they remember all the same.
     pub timeout: Duration,
     /// Threads that serve, at least 1.
     pub threads: usize,
