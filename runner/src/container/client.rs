@@ -69,7 +69,7 @@ pub fn run_attached(
 ) -> Result<Ended> {
     let signals = block_signals()?;
     let (channel, theirs) = Channel::pair().map_err(Error::system("make a channel"))?;
-    let monitor = start_monitor(directory, theirs)?;
+    let (monitor, program) = start_monitor(directory, theirs)?;
     let (ours, streams) = if spec.command.terminal {
         (None, None)
     } else {
@@ -81,11 +81,11 @@ pub fn run_attached(
         streams: streams.is_some(),
         terminal: terminal::size(),
     };
-    let mut fds: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
+    let mut fds: Vec<BorrowedFd<'_>> = vec![lock.as_fd(), program.as_fd()];
     fds.extend(streams.iter().flatten().map(AsFd::as_fd));
     fds.extend(held.iter().map(AsFd::as_fd));
     let sent = channel.send(&request, &fds);
-    drop((streams, lock, held));
+    drop((streams, lock, program, held));
     sent.map_err(Error::system("talk to the container's monitor"))?;
     let mut session = Session {
         channel,
@@ -111,13 +111,14 @@ fn block_signals() -> Result<SignalFd> {
         .map_err(Error::system("block signals"))
 }
 
-/// Executes this program, from where no container can write to it, as the monitor.
-fn start_monitor(directory: &Directory, channel: Channel) -> Result<Child> {
+/// Executes this program, from where no container can write to it, as the monitor; also gives
+/// the descriptor that it was executed from.
+fn start_monitor(directory: &Directory, channel: Channel) -> Result<(Child, OwnedFd)> {
     let what = "start the container's monitor";
     let program = program::protected().map_err(Error::system(what))?;
     let path = directory.join("monitor.log");
     let log = File::create(&path).map_err(Error::io("make", path))?;
-    Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .arg0("runner-monitor")
         .arg(monitor::VERB)
         .current_dir("/")
@@ -126,7 +127,8 @@ fn start_monitor(directory: &Directory, channel: Channel) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .map_err(Error::system(what))
+        .map_err(Error::system(what))?;
+    Ok((child, program))
 }
 
 /// Our ends of the container's streams.

@@ -23,6 +23,7 @@ use crate::init::{self, Stdio, TerminalSize, Waiting};
 use crate::mounts::source::Sources;
 use crate::mounts::union::{Served, Union};
 use crate::sys::channel::{Channel, Received};
+use crate::sys::program;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -41,10 +42,17 @@ pub const VERB: &str = "__monitor";
 /// What the client handed over.
 struct Launch {
     directory: Directory,
-    streams: Option<Stdio>,
-    terminal: Option<TerminalSize>,
+    start: Start,
     /// The container's lock and the image's: held as long as this process lives.
     held: Vec<OwnedFd>,
+}
+
+/// What a start needs besides the specification.
+struct Start {
+    /// The protected program that this process is executed from.
+    program: Option<OwnedFd>,
+    streams: Option<Stdio>,
+    terminal: Option<TerminalSize>,
 }
 
 /// What was made and must be undone.
@@ -77,13 +85,12 @@ pub fn main() -> ExitCode {
     };
     let Launch {
         directory,
-        streams,
-        terminal,
+        start,
         held,
     } = launch;
     let done = directory
         .spec()
-        .and_then(|spec| oversee(&channel, &spec, &directory, streams, terminal));
+        .and_then(|spec| oversee(&channel, &spec, &directory, start));
     drop(held);
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,6 +129,7 @@ fn receive_launch(channel: &Channel) -> Result<Option<Launch>> {
     };
     let mut fds = fds.into_iter();
     let lock = fds.next();
+    let program = fds.next();
     let streams = if streams {
         match (fds.next(), fds.next(), fds.next()) {
             (Some(input), Some(output), Some(error)) => Some(Stdio {
@@ -136,8 +144,11 @@ fn receive_launch(channel: &Channel) -> Result<Option<Launch>> {
     };
     Ok(Some(Launch {
         directory: Directory::at(directory),
-        streams,
-        terminal,
+        start: Start {
+            program,
+            streams,
+            terminal,
+        },
         held: lock.into_iter().chain(fds).collect(),
     }))
 }
@@ -164,15 +175,9 @@ fn log(text: &impl Display) {
 }
 
 /// The whole life of a container.
-fn oversee(
-    channel: &Channel,
-    spec: &Spec,
-    directory: &Directory,
-    streams: Option<Stdio>,
-    terminal: Option<TerminalSize>,
-) -> Result<()> {
+fn oversee(channel: &Channel, spec: &Spec, directory: &Directory, start: Start) -> Result<()> {
     let mut made = Made::default();
-    let lived = live(&mut made, channel, spec, directory, streams, terminal);
+    let lived = live(&mut made, channel, spec, directory, start);
     let code = match &lived {
         Ok(end) => end.code,
         Err(error) => error.exit_code(),
@@ -214,8 +219,7 @@ fn live(
     channel: &Channel,
     spec: &Spec,
     directory: &Directory,
-    streams: Option<Stdio>,
-    terminal: Option<TerminalSize>,
+    start: Start,
 ) -> Result<End> {
     let signals = block_signals()?;
     own_mounts()?;
@@ -227,15 +231,18 @@ fn live(
     }
     let union: Union = plan::union(spec, directory);
     made.union = Some(union.serve()?);
-    let terminal = spec.command.terminal.then(|| {
-        terminal.unwrap_or(TerminalSize {
-            rows: 0,
-            columns: 0,
-        })
-    });
+    if let Some(program) = start.program {
+        // Nothing else of ours is executed from it. A sealed copy in memory refuses this.
+        let _ = program::forbid_execution(&program);
+    }
+    let unknown = TerminalSize {
+        rows: 0,
+        columns: 0,
+    };
+    let terminal = start.terminal.unwrap_or(unknown);
     let plan = plan::init(spec, directory, &cgroup.view(), terminal)?;
     let sources = Sources::open(&plan.mounts)?;
-    let init = init::spawn(&plan, sources, streams);
+    let init = init::spawn(&plan, sources, start.streams);
     let init = made
         .init
         .insert(init.map_err(Error::system("make the container's first process"))?);

@@ -55,7 +55,7 @@ pub(super) fn init(
     spec: &Spec,
     directory: &Directory,
     cgroups: &[View],
-    terminal: Option<TerminalSize>,
+    terminal: TerminalSize,
 ) -> Result<init::Plan> {
     let devices = if spec.rights.privileged {
         let mut found = Vec::new();
@@ -72,7 +72,7 @@ pub(super) fn init(
         env: spec.command.env.clone(),
         cwd: spec.command.cwd.clone(),
         user: spec.command.user.clone(),
-        terminal: terminal.filter(|_| spec.command.terminal),
+        terminal: spec.command.terminal.then_some(terminal),
         small_init: spec.command.small_init,
         capabilities: spec.rights.capabilities()?,
         filter: spec.rights.filter()?,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   client                          monitor
-//!     Launch + lock, streams, guards ─>
+//!     Launch + descriptors ─>        
 //!     <─ Warning*                     control groups
 //!     <─ Started (+ terminal)         the command runs
 //!     Signal* ─>
@@ -22,8 +22,9 @@ use std::path::PathBuf;
 /// From the client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Start the container of this directory. Beside it come its lock; the three streams if
-    /// `streams`; and what keeps the image's layers from being removed.
+    /// Start the container of this directory. Beside it come its lock; the protected program
+    /// that the monitor is executed from; the three streams if `streams`; and what keeps the
+    /// image's layers from being removed.
     Launch {
         /// The container's directory.
         directory: PathBuf,

@@ -20,7 +20,8 @@ const MOST_GROUPS: usize = 65536;
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups; the primary one is among them, so that giving that one up does not
+    /// get around a file's permissions for it (CVE-2022-36109).
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
@@ -63,30 +64,23 @@ fn resolve(wanted: &str, accounts: &[Account], groups: &[Group]) -> Result<Ident
         (None, Some(uid)) => uid,
         (None, None) => return Err(unknown("user", user, "/etc/passwd")),
     };
-    let (gid, supplementary) = match group {
-        Some(group) => (find_group(group, groups)?, Vec::new()),
-        None => {
-            let gid = account.map_or(0, |account| account.gid);
-            let name = account.map(|account| account.name.as_str());
-            let of_user = groups
-                .iter()
-                .filter(|group| {
-                    group
-                        .members
-                        .iter()
-                        .any(|member| Some(member.as_str()) == name)
-                })
-                .map(|group| group.gid)
-                .take(MOST_GROUPS);
-            (gid, of_user.collect())
-        }
+    let gid = match group {
+        Some(group) => find_group(group, groups)?,
+        None => account.map_or(0, |account| account.gid),
     };
+    let mut all = vec![gid];
+    // A group of the user's choice comes alone.
+    if let (None, Some(account)) = (group, account) {
+        let member = |group: &&Group| group.members.contains(&account.name);
+        let of_user = groups.iter().filter(member).map(|group| group.gid);
+        all.extend(of_user.filter(|&other| other != gid).take(MOST_GROUPS - 1));
+    }
     let home = account.map(|account| account.home.as_str());
     let home = home.filter(|home| home.starts_with('/')).unwrap_or("/");
     Ok(Identity {
         uid,
         gid,
-        groups: supplementary,
+        groups: all,
         home: home.to_owned(),
     })
 }
@@ -146,7 +140,7 @@ fn group(line: &str) -> Option<Group> {
 fn read<T>(root: &Root, path: &str, parse: fn(&str) -> Option<T>) -> Result<Vec<T>, Failure> {
     let file = match root.open_file(Path::new(path)) {
         Ok(file) => File::from(file),
-        Err(InRootError::Kernel(_)) => return Ok(Vec::new()),
+        Err(InRootError::Kernel(_) | InRootError::Magic) => return Ok(Vec::new()),
         Err(error) => return Err(Failure::setup("read", path, error)),
     };
     let mut reader = BufReader::new(file.take(BOUND));
@@ -181,23 +175,23 @@ mod tests {
 
     #[test]
     fn users_and_groups() {
-        assert_eq!(check("").unwrap(), (0, 0, vec![29], "/root".into()));
+        assert_eq!(check("").unwrap(), (0, 0, vec![0, 29], "/root".into()));
         assert_eq!(
             check("joe").unwrap(),
-            (1000, 1001, vec![29, 44], "/home/joe".into())
+            (1000, 1001, vec![1001, 29, 44], "/home/joe".into())
         );
         assert_eq!(
             check("1000").unwrap(),
-            (1000, 1001, vec![29, 44], "/home/joe".into())
+            (1000, 1001, vec![1001, 29, 44], "/home/joe".into())
         );
         assert_eq!(
             check("joe:video").unwrap(),
-            (1000, 44, vec![], "/home/joe".into())
+            (1000, 44, vec![44], "/home/joe".into())
         );
-        assert_eq!(check("4242").unwrap(), (4242, 0, vec![], "/".into()));
-        assert_eq!(check("4242:7").unwrap(), (4242, 7, vec![], "/".into()));
-        assert_eq!(check(":29").unwrap(), (0, 29, vec![], "/root".into()));
-        assert_eq!(check("77").unwrap(), (5, 6, vec![], "/".into()));
+        assert_eq!(check("4242").unwrap(), (4242, 0, vec![0], "/".into()));
+        assert_eq!(check("4242:7").unwrap(), (4242, 7, vec![7], "/".into()));
+        assert_eq!(check(":29").unwrap(), (0, 29, vec![29], "/root".into()));
+        assert_eq!(check("77").unwrap(), (5, 6, vec![6], "/".into()));
         assert_eq!(check("short").unwrap().3, "/");
         for bad in [
             "nobody-here",

@@ -8,7 +8,7 @@
 //! ```
 
 use super::MountError;
-use super::inroot::{InRootError, Links, Missing, Root, is_directory};
+use super::inroot::{InRootError, Links, Missing, PROC_MAGIC, Root, is_directory};
 use super::plan::{Bind, Device, Filesystem, Op, Plan};
 use super::source::Sources;
 use crate::sys::mount;
@@ -23,7 +23,6 @@ use rustix::process::{chdir, fchdir, pivot_root};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use std::path::Path;
 
-const PROC_MAGIC: i64 = 0x9fa0;
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
 /// Both ends of the container's pseudo terminal.

@@ -13,12 +13,16 @@
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, readlinkat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, mkdirat, openat2,
+    readlinkat, statat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+
+/// File system type of procfs.
+pub(super) const PROC_MAGIC: i64 = 0x9fa0;
 
 /// Symbolic links followed in one walk before it is a loop, as in the kernel.
 const MOST_LINKS: u32 = 40;
@@ -35,6 +39,9 @@ pub enum InRootError {
     /// It is a symbolic link and none is allowed ([`Links::Refuse`]).
     #[error("is a symbolic link in the image")]
     Link,
+    /// A link of procfs: it can mean another object than its text says.
+    #[error("leads through a link of /proc")]
+    Magic,
     /// The kernel refused.
     #[error("{0}")]
     Kernel(#[from] Errno),
@@ -126,6 +133,9 @@ impl Root {
             followed += 1;
             if links == Links::Refuse {
                 return Err(InRootError::Link);
+            }
+            if fstatfs(&found)?.f_type == PROC_MAGIC {
+                return Err(InRootError::Magic);
             }
             if followed > MOST_LINKS {
                 return Err(Errno::LOOP.into());

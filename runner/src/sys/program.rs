@@ -4,8 +4,9 @@
 //! open it through `/proc/PID/exe`; with the real file behind that link it could overwrite the
 //! runner on the host (CVE-2019-5736). So everything that ever stands in a container's pid
 //! namespace executes from a detached, read-only mount of the program: a write there fails with
-//! `EROFS`, and the mount belongs to no namespace, so nobody can remount it. Where the kernel
-//! refuses the mount, a sealed copy in memory serves.
+//! `EROFS`, and the mount belongs to no namespace, so nobody can remount it. Once all of ours are
+//! started the mount also forbids execution, so that a container cannot even run it. Where the
+//! kernel refuses the mount, a sealed copy in memory serves.
 
 use super::mount;
 use rustix::fd::OwnedFd;
@@ -20,6 +21,13 @@ const SELF: &str = "/proc/self/exe";
 /// A descriptor of the running program to execute (through `/proc/self/fd/N`).
 pub fn protected() -> io::Result<OwnedFd> {
     read_only_mount(Path::new(SELF)).or_else(|_| sealed_copy())
+}
+
+/// Keeps `program`, made by [`protected`], from being executed ever again. A sealed copy in
+/// memory is no mount and refuses: it can be run by a container, but not changed.
+pub fn forbid_execution(program: &OwnedFd) -> io::Result<()> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(mount::set_attributes(program, attributes, None, false)?)
 }
 
 fn read_only_mount(file: &Path) -> io::Result<OwnedFd> {
