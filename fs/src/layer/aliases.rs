@@ -5,7 +5,7 @@
 //! layer, and given up on layers so large that somebody would wait for it.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -27,8 +27,8 @@ impl Aliases {
     /// Walks a layer from its root.
     pub(super) fn find(root: &Arc<LayerDir>) -> Result<Self> {
         let mut directories: Vec<(Arc<LayerDir>, Option<usize>)> = vec![(root.clone(), None)];
-        let mut first: HashMap<u64, (usize, OsString)> = HashMap::new();
-        let mut several: HashMap<u64, Vec<(usize, OsString)>> = HashMap::new();
+        let mut first: HashMap<u64, (usize, Box<OsStr>)> = HashMap::new();
+        let mut several: HashMap<u64, Vec<(usize, Box<OsStr>)>> = HashMap::new();
         let mut next = 0;
         while let Some((directory, _)) = directories.get(next).cloned() {
             for listed in directory.entries()? {
@@ -55,8 +55,8 @@ impl Aliases {
             }
             next += 1;
         }
-        let path = |(directory, name): (usize, OsString)| {
-            let mut names = vec![name];
+        let path = |(directory, name): (usize, Box<OsStr>)| {
+            let mut names = vec![name.into_os_string()];
             let mut here = directory;
             while let (directory, Some(parent)) = &directories[here] {
                 names.push(directory.name().to_owned());
@@ -65,7 +65,7 @@ impl Aliases {
             names.reverse();
             names.into_boxed_slice()
         };
-        let paths = |names: Vec<(usize, OsString)>| names.into_iter().map(path).collect();
+        let paths = |names: Vec<(usize, Box<OsStr>)>| names.into_iter().map(path).collect();
         Ok(Self(
             several
                 .into_iter()

@@ -3,15 +3,14 @@
 //! ```text
 //!   Layer ── root LayerDir ── child LayerDir ── ...      (each knows its parent and name,
 //!              │                                          never changes, opens its fd when asked)
-//!              └─ listing: names → type, read at the first lookup, then "no such name" and
-//!                 `.wh.` are answered from memory
+//!              └─ listing: names by type, read at the first lookup; from then on "no such name",
+//!                 `.wh.` and readdir are answered from it
 //! ```
 //!
 //! The tree below is immutable while it is a layer; where somebody changes it all the same (`/` as a
 //! layer), an object that is gone is absent, and nothing worse happens. No lock guards anything here
 //! but the once-filled cells.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -72,19 +71,17 @@ pub struct LayerDir {
 /// What a directory holds, whiteouts apart.
 #[derive(Debug)]
 enum Listing {
-    Known {
-        names: HashMap<Box<OsStr>, FileType>,
-        whiteouts: HashSet<Box<OsStr>>,
-        opaque: bool,
-    },
+    /// All of it, by name; `opaque` if it holds the AUFS mark.
+    Known { entries: Vec<Listed>, opaque: bool },
+    /// More than is kept in memory.
     TooLarge,
 }
 
 /// One line of a directory's listing.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// The name.
-    pub name: OsString,
+    pub name: Box<OsStr>,
     /// Its type; `None` is a whiteout.
     pub kind: Option<FileType>,
     /// Its inode number in the layer (0 for whiteouts).
@@ -237,9 +234,12 @@ impl LayerDir {
             return Ok(Found::Absent);
         }
         let (present, whiteout) = match self.listing()? {
-            Listing::Known {
-                names, whiteouts, ..
-            } => (names.contains_key(name), whiteouts.contains(name)),
+            Listing::Known { entries, .. } => {
+                match entries.binary_search_by(|entry| (*entry.name).cmp(name)) {
+                    Ok(index) => (entries[index].kind.is_some(), entries[index].kind.is_none()),
+                    Err(_) => return Ok(Found::Absent),
+                }
+            }
             Listing::TooLarge => {
                 let wh: OsString = OsString::from_vec([marks::WH_PREFIX, name.as_bytes()].concat());
                 (true, self.exists(&wh)?)
@@ -259,48 +259,28 @@ impl LayerDir {
 
     /// Everything in it, `.` and `..` and the AUFS names apart; whiteouts are told as such.
     pub fn entries(&self) -> Result<Vec<Listed>> {
-        let mut listed = Vec::new();
-        let mut hidden = Vec::new();
-        self.scan(|name, kind, ino| {
-            if let Some(target) = marks::hidden_name(name) {
-                hidden.push(target.to_owned());
-            } else if !marks::is_wh_name(name) {
-                listed.push(Listed {
-                    name: name.to_owned(),
-                    kind: Some(kind),
-                    ino,
-                });
-            }
-            true
-        })?;
+        let mut listed = match self.listing()? {
+            Listing::Known { entries, .. } => entries.clone(),
+            Listing::TooLarge => self.read(usize::MAX)?.0,
+        };
         let marks = self.marks()?;
         let marked_files = marks.impure || marks.opaque == Opaque::XWhiteouts;
-        let mut index = 0;
-        while index < listed.len() {
-            if self.needs_a_look(listed[index].kind, marked_files) {
-                match self.object(&listed[index].name)? {
-                    Found::Absent => {
-                        listed.swap_remove(index);
-                        continue;
-                    }
-                    Found::Whiteout => listed[index].kind = None,
-                    Found::Object(object) => {
-                        listed[index].kind = Some(FileType::from_raw_mode(object.stat.st_mode));
-                    }
-                }
+        let mut fault = None;
+        listed.retain_mut(|entry| {
+            if !self.needs_a_look(entry.kind, marked_files) {
+                return true;
             }
-            index += 1;
-        }
-        if !hidden.is_empty() {
-            let names: HashSet<_> = listed.iter().map(|entry| entry.name.clone()).collect();
-            hidden.retain(|name| !names.contains(name));
-            listed.extend(hidden.into_iter().map(|name| Listed {
-                name,
-                kind: None,
-                ino: 0,
-            }));
-        }
-        Ok(listed)
+            match self.object(&entry.name) {
+                Ok(Found::Absent) => return false,
+                Ok(Found::Whiteout) => entry.kind = None,
+                Ok(Found::Object(object)) => {
+                    entry.kind = Some(FileType::from_raw_mode(object.stat.st_mode));
+                }
+                Err(error) => fault = Some(error),
+            }
+            true
+        });
+        fault.map_or(Ok(listed), Err)
     }
 
     /// Types that a listing alone cannot tell: whiteouts among devices, stand-ins and xattr
@@ -361,28 +341,44 @@ impl LayerDir {
         if let Some(listing) = self.listing.get() {
             return Ok(listing);
         }
-        let mut names = HashMap::new();
-        let mut whiteouts = HashSet::new();
+        let (mut entries, opaque) = self.read(LISTING_MAX)?;
+        let listing = if entries.len() > LISTING_MAX {
+            Listing::TooLarge
+        } else {
+            entries.shrink_to_fit();
+            Listing::Known { entries, opaque }
+        };
+        Ok(self.listing.get_or_init(|| listing))
+    }
+
+    /// Reads the directory, sorted by name, and whether it holds the AUFS opaque mark; gives up after
+    /// one name more than `most`.
+    fn read(&self, most: usize) -> Result<(Vec<Listed>, bool)> {
+        let mut entries = Vec::new();
         let mut opaque = false;
-        let whole = self.scan(|name, kind, _| {
+        self.scan(|name, kind, ino| {
             if name.as_bytes() == marks::WH_OPAQUE {
                 opaque = true;
             } else if let Some(target) = marks::hidden_name(name) {
-                whiteouts.insert(Box::from(target));
+                entries.push(Listed {
+                    name: Box::from(target),
+                    kind: None,
+                    ino: 0,
+                });
             } else if !marks::is_wh_name(name) {
-                names.insert(Box::from(name), kind);
+                entries.push(Listed {
+                    name: Box::from(name),
+                    kind: Some(kind),
+                    ino,
+                });
             }
-            names.len() < LISTING_MAX
+            entries.len() <= most
         })?;
-        let listing = match whole {
-            true => Listing::Known {
-                names,
-                whiteouts,
-                opaque,
-            },
-            false => Listing::TooLarge,
-        };
-        Ok(self.listing.get_or_init(|| listing))
+        // An object goes before a whiteout of the same name, which means nothing beside it.
+        entries
+            .sort_unstable_by(|a, b| (&a.name, a.kind.is_none()).cmp(&(&b.name, b.kind.is_none())));
+        entries.dedup_by(|later, first| later.name == first.name);
+        Ok((entries, opaque))
     }
 
     /// Calls `take` for every name but `.` and `..` until it says no; whether it never did.

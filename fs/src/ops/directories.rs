@@ -224,7 +224,7 @@ impl FileSystem {
         let count = lowers.len();
         for (depth, dir) in lowers.iter().enumerate() {
             for listed in dir.entries()? {
-                if merge.seen.contains(&listed.name) {
+                if merge.seen.contains(&*listed.name) {
                     continue;
                 }
                 if let Some(kind) = listed.kind.and_then(kind_of) {
@@ -232,7 +232,7 @@ impl FileSystem {
                     merge.add(&listed.name, kind, ino);
                 }
                 if depth + 1 < count {
-                    merge.seen.insert(listed.name);
+                    merge.seen.insert(listed.name.into_os_string());
                 }
             }
         }

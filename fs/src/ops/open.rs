@@ -177,7 +177,7 @@ fn refuse_untrusted(layers: &Stack) -> Result<(), OpenError> {
         let untrusted = |path, what, option| OpenError::Untrusted { path, what, option };
         for entry in root.entries().map_err(broken)? {
             let Some(kind) = entry.kind else { continue };
-            let path = layer.path.join(&entry.name);
+            let path = layer.path.join(&*entry.name);
             if kind == rustix::fs::FileType::Directory {
                 let marks = root.child(&entry.name);
                 let redirected = marks.marks().map_err(broken)?.redirect.is_some();

@@ -164,6 +164,15 @@ impl Device {
         }
     }
 
+    /// How an open directory is cached: the kernel keeps what it read until a name in it changes, which
+    /// only happens through it.
+    pub(super) fn opendir_flags(&self) -> FopenFlags {
+        match self.caching.keep {
+            true => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+            false => FopenFlags::empty(),
+        }
+    }
+
     /// How an open file is cached. Closing one that was only read has nothing to tell us.
     pub(super) fn fopen_flags(&self, flags: OpenFlags) -> FopenFlags {
         let mut fopen = FopenFlags::empty();

@@ -131,12 +131,13 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
 
 /// The flags of an OPEN or CREATE that are the file system's business.
 ///
-/// The kernel's page cache stands between the program and us, so two flags must stay with it:
-/// `O_APPEND` (it computes the offset under the inode's lock; dirty pages of a shared mapping may
-/// come back through *any* writable handle, and an appending one would put them at the end) and
-/// `O_DIRECT` (our buffers are not aligned). Of the rest only what changes the open file passes.
+/// The kernel's page cache stands between the program and us: it computes the offsets of `O_APPEND`
+/// under the inode's lock, and ours is only told so that a file that may be appended to and nothing
+/// else (chattr +a) can be opened at all. `O_DIRECT` stays with it (our buffers are not aligned).
 pub(super) fn open_flags(flags: i32) -> i32 {
-    flags & (libc::O_ACCMODE | libc::O_EXCL | libc::O_TRUNC | libc::O_SYNC | libc::O_NOATIME)
+    const OURS: i32 =
+        libc::O_EXCL | libc::O_TRUNC | libc::O_SYNC | libc::O_NOATIME | libc::O_APPEND;
+    flags & (libc::O_ACCMODE | OURS)
 }
 
 /// The flags of renameat2(2). `RENAME_WHITEOUT` is the mark of one union file system stacked on
@@ -221,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn append_and_direct_stay_with_the_kernel() {
+    fn direct_stays_with_the_kernel() {
         let flags = libc::O_RDWR | libc::O_APPEND | libc::O_DIRECT | libc::O_NONBLOCK;
-        assert_eq!(open_flags(flags), libc::O_RDWR);
+        assert_eq!(open_flags(flags), libc::O_RDWR | libc::O_APPEND);
         assert_eq!(
             open_flags(libc::O_WRONLY | libc::O_DSYNC),
             libc::O_WRONLY | libc::O_DSYNC
