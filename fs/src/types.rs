@@ -64,7 +64,7 @@ pub struct Attr {
     pub kind: Kind,
     /// Permission bits, 0 to 0o7777.
     pub mode: u32,
-    /// Number of names; of directories 2 + subdirectories, or 1 where layers merge (contract D3).
+    /// Number of names; of directories 2 + subdirectories (contract D3).
     pub nlink: u32,
     /// Owner.
     pub uid: u32,

@@ -78,12 +78,33 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             eprintln!("layerfs: {message}");
             FAILED
         }
-        Err(Stop::Usage(error)) => {
+        Err(Stop::Usage(error)) if is_help(&error) => {
             // Help and version come this way too, with exit code 0. A closed pipe is no news.
             let _ = error.print();
             error.exit_code()
         }
+        Err(Stop::Usage(error)) => {
+            eprintln!("layerfs: {}", one_line(&error));
+            error.exit_code()
+        }
     }
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    let without_verb = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    !error.use_stderr() || error.kind() == without_verb
+}
+
+/// What clap has to say, in one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("bad command line");
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    // "the following required arguments were not provided:" goes on in the next lines.
+    let named = lines.take_while(|line| first.ends_with(':') && line.starts_with(['<', '-', '[']));
+    let rest: Vec<_> = std::iter::once(first).chain(named).collect();
+    format!("{}; see layerfs --help", rest.join(" "))
 }
 
 /// Why a command line ends early.

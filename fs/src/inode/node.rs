@@ -8,7 +8,7 @@
 //!     └─ last name removed: stays Lower, readable, nlink 0
 //! ```
 //!
-//! `kind`, `ino` and a directory's `lowers` never change. All that does is under `state`.
+//! `kind`, `ino` and a directory's `lowers` never change. Where it is changes under `state`.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -55,6 +55,17 @@ pub struct Directory {
     pub key: FdKey,
     /// Guards the set of its names: shared by lookups and listings, exclusive for changes.
     pub names: RwLock<()>,
+    /// How many subdirectories it shows (contract D3).
+    pub subdirectories: Mutex<Count>,
+}
+
+/// A count that is made when it is asked for, and kept up to date from then on.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// The count, if it was made.
+    pub known: Option<u32>,
+    /// How often it changed: who counts without a lock sees that it was overtaken.
+    pub changes: u64,
 }
 
 /// Where an object is.
@@ -173,6 +184,28 @@ impl Node {
     /// Tells open handles that the data has moved. Call with `state` held for writing.
     pub fn next_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Directory {
+    /// A directory that merges `lowers` and has no name taken yet.
+    pub fn new(lowers: Stack, key: FdKey) -> Self {
+        let (names, subdirectories) = (RwLock::new(()), Mutex::default());
+        Self {
+            lowers,
+            key,
+            names,
+            subdirectories,
+        }
+    }
+
+    /// Tells that it shows so many subdirectories more, or less.
+    pub fn count_subdirectories(&self, difference: i32) {
+        let mut count = self.subdirectories.lock();
+        count.changes += 1;
+        count.known = count
+            .known
+            .map(|known| known.saturating_add_signed(difference));
     }
 }
 

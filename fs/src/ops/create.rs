@@ -158,6 +158,9 @@ impl FileSystem {
             replace_whiteout(upper, staged, dir, name, new, ground)?;
             None
         };
+        if matches!(new, New::Directory) {
+            parent.as_directory()?.count_subdirectories(1);
+        }
         self.touched(&parent);
         let entry = self.lookup_new(&parent, dir, name, matches!(new, New::Char00))?;
         Ok((entry, file))

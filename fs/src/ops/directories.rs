@@ -170,6 +170,19 @@ impl FileSystem {
         Ok(merge.entries)
     }
 
+    /// How many subdirectories a directory shows. Its names need not be held: who asks counts again when
+    /// one came or went meanwhile.
+    pub(super) fn shown_subdirectories(&self, node: &Node) -> Result<u32> {
+        let mut merge = Merge::default();
+        self.merge_upper(node, &mut merge)?;
+        self.merge_layers(node, &mut merge)?;
+        let directories = merge
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::Directory);
+        Ok(u32::try_from(directories.count()).unwrap_or(u32::MAX))
+    }
+
     /// Whether a directory shows a name; its names are held.
     pub(super) fn shows_a_name(&self, node: &Arc<Node>) -> Result<bool> {
         let mut merge = Merge::default();
@@ -180,7 +193,7 @@ impl FileSystem {
         Ok(!merge.entries.is_empty())
     }
 
-    fn merge_upper(&self, node: &Arc<Node>, merge: &mut Merge) -> Result<()> {
+    fn merge_upper(&self, node: &Node, merge: &mut Merge) -> Result<()> {
         let Some(upper) = self.upper.as_ref().filter(|_| node.in_upper()) else {
             return Ok(());
         };
@@ -219,7 +232,7 @@ impl FileSystem {
         })
     }
 
-    fn merge_layers(&self, node: &Arc<Node>, merge: &mut Merge) -> Result<()> {
+    fn merge_layers(&self, node: &Node, merge: &mut Merge) -> Result<()> {
         let lowers = &node.as_directory()?.lowers;
         let count = lowers.len();
         for (depth, dir) in lowers.iter().enumerate() {

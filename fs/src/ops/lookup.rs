@@ -11,7 +11,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
@@ -259,11 +258,8 @@ impl FileSystem {
         } = found;
         let kind = kind_of_stat(&stat);
         let node = self.table.insert(NodeId(ino), || {
-            let directory = (kind == Kind::Directory).then(|| Directory {
-                lowers,
-                key: self.fds.key(),
-                names: RwLock::new(()),
-            });
+            let directory =
+                (kind == Kind::Directory).then(|| Directory::new(lowers, self.fds.key()));
             Node::new(
                 NodeId(ino),
                 ino,

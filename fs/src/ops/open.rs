@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rustix::fs::Mode;
 
 use super::FileSystem;
@@ -220,11 +220,7 @@ fn root_node(layers: &Stack, upper: Option<&Upper>, fds: &Arc<FdCache>) -> Resul
         }
         None => (Place::Lower(None), merged),
     };
-    let directory = Directory {
-        lowers,
-        key,
-        names: RwLock::new(()),
-    };
+    let directory = Directory::new(lowers, key);
     let state = State {
         links: Default::default(),
         place,

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, OFlags, Stat};
 
 use super::FileSystem;
 use crate::error::{Error, Result};
-use crate::inode::{Anchor, Node, Place, State, UpperPlace};
+use crate::inode::{Anchor, Directory, Node, Place, State, UpperPlace};
 use crate::sys::at::At;
 use crate::types::{Attr, Kind, NodeId, Time};
 use crate::upper::Origin;
@@ -122,16 +122,41 @@ impl FileSystem {
         } else if removed {
             attr.nlink = 0;
         }
+        drop(state);
         if let Some(directory) = &node.directory {
-            // D3: a directory that merges layers does not count its subdirectories (1 says so); one
-            // that is the upper's alone has the count of the file system below.
-            match (removed, directory.lowers.is_empty()) {
-                (true, _) => attr.nlink = 0,
-                (false, true) => {}
-                (false, false) => attr.nlink = 1,
-            }
+            attr.nlink = if removed {
+                0
+            } else {
+                self.directory_links(node, directory, stat)?
+            };
         }
         Ok(attr)
+    }
+
+    /// The link count of a directory: 2 + subdirectories. Where one directory below is all there is, its
+    /// file system has counted already (a count of 1 says that it did not).
+    fn directory_links(&self, node: &Node, directory: &Directory, stat: &Stat) -> Result<u32> {
+        let alone = match directory.lowers.len() {
+            0 => true,
+            1 => !node.in_upper(),
+            _ => false,
+        };
+        if alone && stat.st_nlink >= 2 {
+            return Ok(stat.st_nlink as u32);
+        }
+        let before = {
+            let count = directory.subdirectories.lock();
+            if let Some(known) = count.known {
+                return Ok(known.saturating_add(2));
+            }
+            count.changes
+        };
+        let counted = self.shown_subdirectories(node)?;
+        let mut count = directory.subdirectories.lock();
+        if count.changes == before {
+            count.known = Some(counted);
+        }
+        Ok(counted.saturating_add(2))
     }
 
     /// The ctime that a directory shows now, to be kept over a copy-up into it.

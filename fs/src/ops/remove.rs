@@ -153,6 +153,7 @@ impl FileSystem {
             }
             self.check_empty(&node)?;
             self.remove_directory_held(upper, &parent, name, &node)?;
+            parent.as_directory()?.count_subdirectories(-1);
             self.touched(&parent);
             return Ok(());
         }

@@ -112,6 +112,7 @@ impl FileSystem {
                 }
                 _ => self.replace(upper, &from, &to, &source, target.as_ref())?,
             }
+            count_moved(&from.parent, &to.parent, &source, target.as_deref(), mode)?;
             for node in [&from.parent, &to.parent, &source] {
                 self.touched(node);
             }
@@ -363,6 +364,27 @@ fn check(source: &Node, target: Option<&Node>, mode: RenameMode) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Corrects the counts of subdirectories after a rename.
+fn count_moved(
+    from: &Node,
+    to: &Node,
+    source: &Node,
+    target: Option<&Node>,
+    mode: RenameMode,
+) -> Result<()> {
+    let moved = i32::from(source.kind == Kind::Directory);
+    let other = i32::from(target.is_some_and(|target| target.kind == Kind::Directory));
+    let comes_back = if mode == RenameMode::Exchange {
+        other
+    } else {
+        0
+    };
+    from.as_directory()?
+        .count_subdirectories(comes_back - moved);
+    to.as_directory()?.count_subdirectories(moved - other);
+    Ok(())
 }
 
 /// A directory cannot move into itself.
