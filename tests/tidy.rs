@@ -27,9 +27,8 @@ const FS: &[&[&str]] = &[
 const RUNNER: &[&[&str]] = &[
     &["cli"],
     &["container"],
-    &[
-        "init", "image", "mounts", "cgroup", "network", "security", "logs",
-    ],
+    &["init"],
+    &["image", "mounts", "cgroup", "network", "security", "logs"],
     &["sys"],
     &["error", "types"],
 ];

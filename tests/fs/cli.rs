@@ -400,7 +400,6 @@ fn upper_without_work_and_work_without_upper() {
         vec!["-o", "lowerdir=", point],
         vec!["nonsense"],
         vec!["unmount"],
-        vec![],
     ] {
         let output = layerfs(&args);
         assert_ne!(output.code, 0, "{output}");
