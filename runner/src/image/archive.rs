@@ -172,19 +172,9 @@ impl<R: Read> Archive<R> {
         start: u64,
     ) -> Result<Member, Damage> {
         let at = |why: String| Damage { offset: start, why };
-        let own = |key: &str| {
-            let found = extensions
-                .records
-                .iter()
-                .rev()
-                .find(|(k, _)| k == key.as_bytes());
-            found
-                .map(|(_, value)| value)
-                .or_else(|| self.global.get(key.as_bytes()))
-                .cloned()
-        };
+        let own = |key: &str| self.own(&extensions.records, key);
         let number = |key: &str, plain: std::io::Result<u64>| match own(key) {
-            Some(text) => decimal(&text).ok_or_else(|| at(format!("pax {key} is no number"))),
+            Some(text) => decimal(text).ok_or_else(|| at(format!("pax {key} is no number"))),
             None => plain.map_err(|e| at(e.to_string())),
         };
         let id = |key: &str, plain| {
@@ -192,26 +182,19 @@ impl<R: Read> Archive<R> {
             let id = u32::try_from(n).ok().filter(|&id| id != u32::MAX);
             id.ok_or_else(|| at(format!("{key} {n} is out of range")))
         };
-        let (uid, gid) = (id("uid", header.uid())?, id("gid", header.gid())?);
         let stored = number("size", Ok(size))?;
         let mtime = match own("mtime") {
-            Some(text) => time(&text).ok_or_else(|| at("pax mtime is no time".to_owned()))?,
-            None => header
-                .mtime()
-                .map(|s| (s as i64, 0))
-                .map_err(|e| at(e.to_string()))?,
+            Some(text) => time(text).ok_or_else(|| at("pax mtime is no time".to_owned()))?,
+            None => (header.mtime().map_err(|e| at(e.to_string()))? as i64, 0),
         };
-        let path = own("GNU.sparse.name").or_else(|| own("path"));
-        let path = path
-            .or(extensions.path)
-            .unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = own("linkpath").or(extensions.link);
+        let path = own("GNU.sparse.name").or_else(|| own("path")).cloned();
+        let path = path.or_else(|| extensions.path.clone());
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = own("linkpath").or(extensions.link.as_ref()).cloned();
         let link = link.or_else(|| header.link_name_bytes().map(|l| l.into_owned()));
         let kind = kind(header, &path).map_err(at)?;
         let device = match kind {
-            Kind::Char | Kind::Block => {
-                device(header).ok_or_else(|| at("no device number".into()))?
-            }
+            Kind::Char | Kind::Block => device(header).ok_or_else(|| at("no device".into()))?,
             _ => (0, 0),
         };
         let xattrs = extensions.records.iter().filter_map(|(key, value)| {
@@ -222,8 +205,8 @@ impl<R: Read> Archive<R> {
             path,
             link: link.unwrap_or_default(),
             mode: header.mode().map_err(|e| at(e.to_string()))? & 0o7777,
-            uid,
-            gid,
+            uid: id("uid", header.uid())?,
+            gid: id("gid", header.gid())?,
             mtime,
             device,
             xattrs: xattrs.collect(),
@@ -231,12 +214,20 @@ impl<R: Read> Archive<R> {
             extents: Vec::new(),
         };
         // Only files have data; a size on anything else is noise, as for Go's and Python's readers.
-        self.expect(if kind == Kind::File { stored } else { 0 })
-            .map_err(at)?;
+        let data = if kind == Kind::File { stored } else { 0 };
+        self.expect(data).map_err(at)?;
         if kind == Kind::File {
             (member.size, member.extents) = self.map(header, &extensions.records, stored, start)?;
         }
         Ok(member)
+    }
+
+    /// The pax record of a key: the member's last one, else the global one.
+    fn own<'a>(&'a self, records: &'a Records, key: &str) -> Option<&'a Vec<u8>> {
+        let found = records.iter().rev().find(|(k, _)| k == key.as_bytes());
+        found
+            .map(|(_, v)| v)
+            .or_else(|| self.global.get(key.as_bytes()))
     }
 
     /// Size of a file and where its stored bytes belong.

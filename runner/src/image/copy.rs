@@ -123,30 +123,33 @@ impl Copy<'_> {
             return self.meter.count(bytes);
         }
         self.meter.count(0)?;
-        let device = || {
-            (
-                rustix::fs::major(stat.st_rdev),
-                rustix::fs::minor(stat.st_rdev),
-            )
-        };
-        match kind {
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new())
-                    .map_err(|e| stop(path, "read link", e))?;
-                self.tree.symlink(path, target.as_bytes(), &meta)
-            }
-            FileType::Fifo => self.tree.node(path, Node::Fifo, &meta),
-            FileType::CharacterDevice => {
-                self.tree
-                    .node(path, Node::Char(device().0, device().1), &meta)
-            }
-            FileType::BlockDevice => {
-                self.tree
-                    .node(path, Node::Block(device().0, device().1), &meta)
-            }
-            _ => Err("a file of an unknown kind".to_owned()),
+        if kind.is_symlink() {
+            let target = rustix::fs::readlinkat(from, name, Vec::new());
+            let target = target.map_err(|e| stop(path, "read link", e))?;
+            return self
+                .tree
+                .symlink(path, target.as_bytes(), &meta)
+                .map_err(why(path));
         }
-        .map_err(why(path))
+        let made = match node(&stat) {
+            Some(node) => self.tree.node(path, node, &meta),
+            None => Err("a file of an unknown kind".to_owned()),
+        };
+        made.map_err(why(path))
+    }
+}
+
+/// The node that a fifo or device is.
+fn node(stat: &Stat) -> Option<Node> {
+    let (major, minor) = (
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev),
+    );
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Some(Node::Fifo),
+        FileType::CharacterDevice => Some(Node::Char(major, minor)),
+        FileType::BlockDevice => Some(Node::Block(major, minor)),
+        _ => None,
     }
 }
 

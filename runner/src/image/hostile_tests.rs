@@ -87,88 +87,47 @@ const LINK: EntryType = EntryType::Symlink;
 const HARD: EntryType = EntryType::Link;
 const DIR: EntryType = EntryType::Directory;
 
+/// Name, kind, link target and data of an entry.
+type Entry<'a> = (&'a [u8], EntryType, &'a [u8], &'a [u8]);
+
+/// Archives that must be refused, each with a word of the reason.
+#[rustfmt::skip]
+fn refused<'a>(out: &'a [u8], victim: &'a [u8]) -> Vec<(&'static str, Vec<Entry<'a>>)> {
+    let char = EntryType::Char;
+    vec![
+        ("'..'", vec![(b"../outside/victim", FILE, b"", b"bad")]),
+        ("'..'", vec![(b"a/../../../outside/new", DIR, b"", b"")]),
+        ("symbolic link", vec![(b"l", LINK, out, b""), (b"l/victim", FILE, b"", b"bad")]),
+        ("symbolic link", vec![(b"l", LINK, b"../../../outside", b""), (b"l/n/d", FILE, b"", b"")]),
+        ("symbolic link", vec![(b"l", LINK, b".", b""), (b"l/x", DIR, b"", b"")]),
+        ("symbolic link", vec![(b"l", LINK, out, b""), (b"l/link", LINK, b"x", b"")]),
+        ("symbolic link", vec![(b"l", LINK, out, b""), (b"f", FILE, b"", b""), (b"l/h", HARD, b"f", b"")]),
+        ("not there", vec![(b"h", HARD, victim, b"")]),
+        ("not there", vec![(b"l", LINK, out, b""), (b"h", HARD, b"l/victim", b"")]),
+        ("'..'", vec![(b"h", HARD, b"../../outside/victim", b"")]),
+        ("itself", vec![(b"h", HARD, b"h", b"")]),
+        ("itself", vec![(b"h", HARD, b"/", b"")]),
+        ("below itself", vec![(b"d/f", FILE, b"", b"x"), (b"d", HARD, b"d/f", b"")]),
+        ("hard link", vec![(b"d", DIR, b"", b""), (b"h", HARD, b"d", b"")]),
+        ("not a directory", vec![(b"f", FILE, b"", b""), (b"f/x", FILE, b"", b"")]),
+        ("0:0", vec![(b"etc/passwd", char, b"", b"")]),
+        (".wh.", vec![(b"etc/.wh.passwd", FILE, b"", b"")]),
+        (".wh.", vec![(b".wh.d/file", FILE, b"", b"")]),
+        (".wh.", vec![(b"a", FILE, b"", b""), (b".wh.b", HARD, b"a", b"")]),
+        ("root", vec![(b"./", LINK, out, b"")]),
+        ("root", vec![(b"/", FILE, b"", b"x")]),
+        ("unknown type", vec![(b"x", EntryType::new(b'M'), b"", b"")]),
+    ]
+}
+
 #[test]
 fn nothing_reaches_the_outside() {
     let place = place();
     let outside = place.outside.to_str().unwrap().to_owned();
-    let out = outside.as_bytes();
-    let victim = [out, b"/victim"].concat();
-    type Fill<'a> = Box<dyn FnOnce(&mut Builder<Vec<u8>>) + 'a>;
-    let cases: Vec<(&str, Fill<'_>)> = vec![
-        (
-            "'..'",
-            Box::new(|b| entry(b, b"../outside/victim", FILE, b"", b"bad")),
-        ),
-        (
-            "'..'",
-            Box::new(|b| entry(b, b"a/../../../outside/new", DIR, b"", b"")),
-        ),
-        (
-            "symbolic link",
-            Box::new(|b| {
-                entry(b, b"l", LINK, out, b"");
-                entry(b, b"l/victim", FILE, b"", b"bad");
-            }),
-        ),
-        (
-            "symbolic link",
-            Box::new(|b| {
-                entry(b, b"l", LINK, b"../../../outside", b"");
-                entry(b, b"l/new/deep", FILE, b"", b"bad");
-            }),
-        ),
-        (
-            "symbolic link",
-            Box::new(|b| {
-                entry(b, b"l", LINK, b".", b"");
-                entry(b, b"l/x", DIR, b"", b"");
-            }),
-        ),
-        (
-            "not there",
-            Box::new(|b| entry(b, b"h", HARD, &victim, b"")),
-        ),
-        (
-            "'..'",
-            Box::new(|b| entry(b, b"h", HARD, b"../../outside/victim", b"")),
-        ),
-        (
-            "not there",
-            Box::new(|b| {
-                entry(b, b"l", LINK, out, b"");
-                entry(b, b"h", HARD, b"l/victim", b"");
-            }),
-        ),
-        ("itself", Box::new(|b| entry(b, b"h", HARD, b"h", b""))),
-        ("itself", Box::new(|b| entry(b, b"h", HARD, b"/", b""))),
-        (
-            "0:0",
-            Box::new(|b| entry(b, b"etc/passwd", EntryType::Char, b"", b"")),
-        ),
-        (
-            ".wh.",
-            Box::new(|b| entry(b, b"etc/.wh.passwd", FILE, b"", b"")),
-        ),
-        (
-            ".wh.",
-            Box::new(|b| entry(b, b".wh.d/file", FILE, b"", b"")),
-        ),
-        ("root", Box::new(|b| entry(b, b"./", LINK, out, b""))),
-        ("root", Box::new(|b| entry(b, b"/", FILE, b"", b"x"))),
-        (
-            "below itself",
-            Box::new(|b| {
-                entry(b, b"d/f", FILE, b"", b"x");
-                entry(b, b"d", HARD, b"d/f", b"");
-            }),
-        ),
-        (
-            "unknown type",
-            Box::new(|b| entry(b, b"x", EntryType::new(b'M'), b"", b"")),
-        ),
-    ];
-    for (word, fill) in cases {
-        let why = place.import(&archive(fill)).unwrap_err();
+    let victim = format!("{outside}/victim");
+    for (word, entries) in refused(outside.as_bytes(), victim.as_bytes()) {
+        let bytes = archive(|b| entries.iter().for_each(|e| entry(b, e.0, e.1, e.2, e.3)));
+        let why = place.import(&bytes).unwrap_err();
         assert!(why.contains(word), "want {word:?}: {why}");
     }
 }
@@ -356,6 +315,21 @@ fn picture(root: &Path) -> Vec<String> {
         .collect()
 }
 
+/// What GNU tar makes of an archive.
+fn unpacked_by_tar(place: &Place, file: &Path) -> Vec<String> {
+    let other = place.input.join("other");
+    fs::create_dir(&other).unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["--xattrs", "-xpf"])
+        .arg(file)
+        .arg("-C")
+        .arg(&other);
+    assert!(tar.status().unwrap().success());
+    let seen = picture(&other);
+    fs::remove_dir_all(&other).unwrap();
+    seen
+}
+
 #[test]
 fn honest_input_comes_out_as_gnu_tar_and_cp_would_have_it() {
     if !rustix::process::geteuid().is_root() {
@@ -396,16 +370,7 @@ fn honest_input_comes_out_as_gnu_tar_and_cp_would_have_it() {
         if form.contains(&"--format=posix") {
             assert_eq!(ours, wanted, "{form:?}");
         }
-        let other = place.input.join("other");
-        fs::create_dir(&other).unwrap();
-        let mut tar = Command::new("tar");
-        tar.args(["--xattrs", "-xpf"])
-            .arg(&file)
-            .arg("-C")
-            .arg(&other);
-        assert!(tar.status().unwrap().success());
-        assert_eq!(ours, picture(&other), "{form:?}");
-        fs::remove_dir_all(&other).unwrap();
+        assert_eq!(ours, unpacked_by_tar(&place, &file), "{form:?}");
         if form.contains(&"-S") {
             assert!(
                 fs::metadata(layer.join("sparse")).unwrap().blocks() < 1000,

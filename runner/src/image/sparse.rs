@@ -61,11 +61,11 @@ pub(super) fn pax(records: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<(u64, Option<
 }
 
 fn pairs(numbers: &[u64]) -> Option<Map> {
-    let even = numbers.len() % 2 == 0;
-    even.then(|| {
-        numbers
-            .chunks_exact(2)
-            .map(|pair| (pair[0], pair[1]))
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    rest.is_empty().then(|| {
+        pairs
+            .iter()
+            .map(|&[offset, length]| (offset, length))
             .collect()
     })
 }

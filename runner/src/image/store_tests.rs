@@ -174,3 +174,58 @@ fn a_store_inside_of_its_source_is_left_out() {
     let layer = store.resolve("x").unwrap().lowers().remove(0);
     assert!(layer.join("file").exists() && !layer.join("s").exists());
 }
+
+/// The victim of the test below: imports until it is killed.
+#[test]
+#[ignore = "started by killed_at_any_moment"]
+fn import_for_ever() {
+    let Some(root) = std::env::var_os("RUNNER_TEST_IMPORT") else {
+        return;
+    };
+    let root = Path::new(&root);
+    for n in 0.. {
+        let store = Store::open(&root.join("s")).unwrap();
+        store
+            .import(&Source::Path(root.join("in-x")), &format!("x:{}", n % 3))
+            .unwrap();
+        let _ = store.remove("x:1");
+    }
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let all = tempfile::tempdir().unwrap();
+    tree(all.path(), "x");
+    (0..200).for_each(|n| fs::write(all.path().join(format!("in-x/{n}")), [1; 5000]).unwrap());
+    for round in 0..25_u64 {
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg(format!(
+                "{}::import_for_ever",
+                module_path!().split_once("::").unwrap().1
+            ))
+            .env("RUNNER_TEST_IMPORT", all.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(3 + round * 7 % 60));
+        victim.kill().unwrap();
+        assert!(!victim.wait().unwrap().success());
+        let store = Store::open(&all.path().join("s")).unwrap();
+        for record in store.list().unwrap() {
+            let layer = store.resolve(&record.name).unwrap().lowers().remove(0);
+            assert_eq!(fs::read_dir(layer).unwrap().count(), 201, "half a layer");
+        }
+    }
+    let store = Store::open(&all.path().join("s")).unwrap();
+    for record in store.list().unwrap() {
+        store.remove(&record.name).unwrap();
+    }
+    let left = fs::read_dir(all.path().join("s/layers")).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|name| name.to_string_lossy().ends_with(".lock")),
+        "{left:?}"
+    );
+}

@@ -72,6 +72,23 @@ pub fn parse_dns_search(text: &str) -> Result<String, NetworkError> {
     }
 }
 
+/// The value of `--dns-option`: a word of resolv.conf's `options`, as `ndots:2`.
+///
+/// # Errors
+/// It is empty or more than one word.
+pub fn parse_dns_option(text: &str) -> Result<String, NetworkError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':');
+    if !text.is_empty() && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(refuse(
+            "--dns-option",
+            text,
+            "want one option of resolv.conf, as ndots:2",
+        ))
+    }
+}
+
 /// Checks the value of `--hostname`: letters, digits, hyphens and dots, at most 63 bytes (the
 /// kernel's limit is 64 with the end mark).
 ///
@@ -246,6 +263,7 @@ mod tests {
         assert!(parse_dns("1.1.1").is_err());
         assert!(parse_dns_search("a\nnameserver 6.6.6.6").is_err());
         assert!(parse_dns_search("example.com.").is_ok());
+        assert!(parse_dns_option("ndots:1").is_ok() && parse_dns_option("a b").is_err());
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod files;
 mod sys;
 
 pub use files::{
-    HostEntry, NameServers, check_hostname, hostname_file, hosts_file, parse_dns, parse_dns_search,
-    resolv_conf,
+    HostEntry, NameServers, check_hostname, hostname_file, hosts_file, parse_dns, parse_dns_option,
+    parse_dns_search, resolv_conf,
 };
 
 /// Where a container's network comes from.
