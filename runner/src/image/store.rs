@@ -334,10 +334,19 @@ impl Store {
                     remove(&entry.path())?;
                 } else if is_id(&name) && named.as_ref().is_ok_and(|set| !set.contains(&name)) {
                     self.remove_layer(&name)?;
+                } else if self.is_widowed(&name) {
+                    remove(&entry.path())?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a name is the lock of a layer that is not there: an import died before it
+    /// published. Only for the holder of the exclusive store lock.
+    fn is_widowed(&self, name: &str) -> bool {
+        let id = name.strip_suffix(".lock").filter(|id| is_id(id));
+        id.is_some_and(|id| !self.layers().join(id).exists())
     }
 
     /// Removes a layer unless it is in use.
