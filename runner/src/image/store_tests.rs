@@ -175,14 +175,8 @@ fn a_store_inside_of_its_source_is_left_out() {
     assert!(layer.join("file").exists() && !layer.join("s").exists());
 }
 
-/// The victim of the test below: imports until it is killed.
-#[test]
-#[ignore = "started by killed_at_any_moment"]
-fn import_for_ever() {
-    let Some(root) = std::env::var_os("RUNNER_TEST_IMPORT") else {
-        return;
-    };
-    let root = Path::new(&root);
+/// What the victim of the test below does: it imports until it is killed.
+fn import_for_ever(root: &Path) {
     for n in 0.. {
         let store = Store::open(&root.join("s")).unwrap();
         store
@@ -194,17 +188,21 @@ fn import_for_ever() {
 
 #[test]
 fn killed_at_any_moment() {
+    const VICTIM: &str = "RUNNER_TEST_IMPORT";
+    if let Some(root) = std::env::var_os(VICTIM) {
+        return import_for_ever(Path::new(&root));
+    }
     let all = tempfile::tempdir().unwrap();
     tree(all.path(), "x");
     (0..200).for_each(|n| fs::write(all.path().join(format!("in-x/{n}")), [1; 5000]).unwrap());
     for round in 0..25_u64 {
         let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture"])
+            .args(["--exact", "--nocapture"])
             .arg(format!(
-                "{}::import_for_ever",
+                "{}::killed_at_any_moment",
                 module_path!().split_once("::").unwrap().1
             ))
-            .env("RUNNER_TEST_IMPORT", all.path())
+            .env(VICTIM, all.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
