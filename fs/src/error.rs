@@ -168,6 +168,28 @@ pub enum OpenError {
         /// The option that allows it.
         option: &'static str,
     },
+    /// What a power cut spoilt could not be put back.
+    #[error(
+        "upper {}: putting back copies that a power cut has spoilt: {source}; nothing is lost: make \
+         room or mend the cause, then mount again with the same lowers",
+        path.display()
+    )]
+    Recovery {
+        /// The upper.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
+    /// An upper that is only to be read must be recovered first.
+    #[error(
+        "upper {} holds copies that a power cut may have spoilt: mount it writable once, which \
+         puts them back",
+        path.display()
+    )]
+    NeedsRecovery {
+        /// The upper.
+        path: PathBuf,
+    },
     /// The upper's file system cannot hold what a diff needs.
     #[error("upper {} cannot be used: {what}: {source}",
         path.display())]

@@ -23,5 +23,5 @@ pub mod node;
 pub mod table;
 
 pub use handles::{Handles, How, OpenDir, OpenFile, Source};
-pub use node::{Anchor, Directory, Link, Node, Place, State, UpperPlace};
+pub use node::{Anchor, Directory, Link, Node, Place, State, Unsettled, UpperPlace};
 pub use table::Table;

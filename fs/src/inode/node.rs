@@ -13,7 +13,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
@@ -57,6 +57,9 @@ pub struct Directory {
     pub names: RwLock<()>,
     /// How many subdirectories it shows (contract D3).
     pub subdirectories: Mutex<Count>,
+    /// Whether its names in the upper may not be on disk: changed since they were last synced, or
+    /// found by this mount (contract F1).
+    pub unsynced_names: AtomicBool,
 }
 
 /// A count that is made when it is asked for, and kept up to date from then on.
@@ -112,6 +115,17 @@ pub struct UpperPlace {
     pub impure: bool,
     /// Indexed files: whether all known names are in the upper.
     pub spread: bool,
+    /// Copied data that may not be on disk yet: where it came from.
+    pub unsettled: Option<Unsettled>,
+}
+
+/// A copy whose record says that it is unsynced (contract F2).
+#[derive(Debug)]
+pub struct Unsettled {
+    /// The layer's file, whose data is put back after a power cut.
+    pub source: Box<LowerFile>,
+    /// Whether a redirect on the copy names it; until then its own name does.
+    pub pointed: bool,
 }
 
 /// How an object of the upper is reached.
@@ -196,7 +210,13 @@ impl Directory {
             key,
             names,
             subdirectories,
+            unsynced_names: AtomicBool::new(true),
         }
+    }
+
+    /// Tells that a name in the upper came or went.
+    pub fn names_changed(&self) {
+        self.unsynced_names.store(true, Ordering::Release);
     }
 
     /// Tells that it shows so many subdirectories more, or less.
@@ -274,6 +294,7 @@ impl UpperPlace {
             kept_ctime: None,
             impure: false,
             spread: false,
+            unsettled: None,
         }
     }
 }

@@ -249,6 +249,7 @@ impl FileSystem {
         if from_elsewhere {
             self.mark_impure(upper, &parent)?;
         }
+        self.point_to_source(upper, &mut node.state.write())?;
         self.with_upper(&node, |at| match ground {
             Ground::Free => Ok(at.link_to(dir.as_fd(), new_name)?),
             Ground::Whiteout => {

@@ -138,9 +138,8 @@ impl FileSystem {
         if upper.volatile || !open.node.in_upper() {
             return Ok(());
         }
-        Ok(fsync(open_for_reading(
-            self.upper_dir(&open.node)?.as_fd(),
-        )?)?)
+        fsync(open_for_reading(self.upper_dir(&open.node)?.as_fd())?)?;
+        self.sync_names(&open.node)
     }
 
     fn listing(&self, open: &OpenDir, offset: u64) -> Result<Arc<Vec<DirEntry>>> {
@@ -253,7 +252,7 @@ impl FileSystem {
     }
 }
 
-fn open_for_reading(dir: BorrowedFd<'_>) -> rustix::io::Result<std::os::fd::OwnedFd> {
+pub(super) fn open_for_reading(dir: BorrowedFd<'_>) -> rustix::io::Result<std::os::fd::OwnedFd> {
     openat(
         dir,
         c".",
@@ -263,7 +262,7 @@ fn open_for_reading(dir: BorrowedFd<'_>) -> rustix::io::Result<std::os::fd::Owne
 }
 
 /// Calls `take` for every name of a directory of the upper but `.` and `..`.
-fn scan(
+pub(super) fn scan(
     dir: BorrowedFd<'_>,
     mut take: impl FnMut(&OsStr, FileType, u64) -> Result<()>,
 ) -> Result<()> {

@@ -135,8 +135,9 @@ impl FileSystem {
         self.files.remove(handle);
     }
 
-    /// Brings a file's data (and metadata, unless `data_only`) to disk. A file that is still a layer's
-    /// has nothing to bring.
+    /// Brings a file's data (and metadata, unless `data_only`) to disk, with its names and all
+    /// directories above them that were copied up (F1). A file that is still a layer's has nothing to
+    /// bring.
     pub fn fsync(&self, handle: Handle, data_only: bool) -> Result<()> {
         let open = self.files.get(handle)?;
         let Some(upper) = &self.upper else {
@@ -151,9 +152,10 @@ impl FileSystem {
             false => self.source(&open)?,
         };
         match data_only {
-            true => Ok(fdatasync(&file)?),
-            false => Ok(fsync(&file)?),
+            true => fdatasync(&file)?,
+            false => fsync(&file)?,
         }
+        self.sync_around(upper, &open.node, &file)
     }
 
     /// fallocate(2), with the modes the upper's file system knows.

@@ -175,6 +175,10 @@ impl FileSystem {
         place.char00 =
             marks.char00 && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile;
         place.origin = marks.origin.as_deref().and_then(Origin::decode);
+        if let Some(origin) = &mut place.origin {
+            // Of a session before: what it left unsynced was seen to when this one began.
+            origin.unsynced = None;
+        }
         if marks.metacopy {
             place.data = Some(self.data_of_copy(&marks, name, around)?);
         }
@@ -203,7 +207,7 @@ impl FileSystem {
     }
 
     /// The layer's file that has the data of a metadata-only copy in the upper.
-    fn data_of_copy(
+    pub(super) fn data_of_copy(
         &self,
         marks: &Marks,
         name: &OsStr,
@@ -286,12 +290,7 @@ pub(super) fn origin_of(dir: &LayerDir, stat: &Stat) -> Origin {
     } else {
         (AS_IT_IS, shown)
     };
-    Origin {
-        position,
-        ino,
-        nlink: None,
-        ctime: None,
-    }
+    Origin::of(position, ino)
 }
 
 /// The st_ino that a record says.

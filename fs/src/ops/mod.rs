@@ -6,6 +6,8 @@
 //!   place        a node's object below, and what is done there
 //!   attributes   getattr, setattr, readlink, statfs
 //!   raise        copy-up, with the locks it needs
+//!   settle       the data of copies reaches the disk
+//!   recover      what a power cut spoilt is put back from the layers
 //!   aliases      the other names of a hard-linked file that was copied up
 //!   create       mknod, mkdir, symlink, create, link
 //!   remove       unlink, rmdir
@@ -29,8 +31,10 @@ mod lookup;
 mod open;
 mod place;
 mod raise;
+mod recover;
 mod remove;
 mod rename;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod xattrs;
@@ -62,6 +66,7 @@ pub struct FileSystem {
     fds: Arc<FdCache>,
     metacopy: Metacopy,
     noatime: bool,
+    waiting: settle::Waiting,
     /// One directory changes its place at a time: no two moves make a loop of each other.
     renames: Mutex<()>,
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::Mode;
 
 use super::FileSystem;
+use super::settle::Waiting;
 use crate::error::{OpenError, Result};
 use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperPlace};
 use crate::layer::{Layer, LayerDir, Trust};
@@ -39,6 +40,9 @@ impl FileSystem {
             None => Vec::new(),
         };
         let layers = open_layers(config, &hidden, &fds)?;
+        if let Some(upper) = config.upper.as_ref().filter(|_| config.read_only) {
+            Upper::check_readable(upper)?;
+        }
         let upper = match writable {
             Some(upper) => Some(Upper::open(upper, config.volatile, &fingerprint(&layers)?)?),
             None => None,
@@ -46,7 +50,7 @@ impl FileSystem {
         refuse_untrusted(&layers)?;
         rustix::process::umask(Mode::empty());
         let root = root_node(&layers, upper.as_ref(), &fds)?;
-        Ok(Self {
+        let file_system = Self {
             layers: Layers(layers),
             upper,
             table: Table::new(root),
@@ -55,13 +59,28 @@ impl FileSystem {
             fds,
             metacopy: config.metacopy,
             noatime: config.noatime,
+            waiting: Waiting::default(),
             renames: Mutex::new(()),
-        })
+        };
+        file_system
+            .recover()
+            .map_err(|source| OpenError::Recovery {
+                path: config
+                    .upper
+                    .as_ref()
+                    .map_or_else(PathBuf::new, |upper| upper.upper.clone()),
+                source,
+            })?;
+        Ok(file_system)
     }
 
-    /// The clean end: syncs the upper and removes the volatile marker.
+    /// The clean end: everything is on disk, and says so.
     pub fn close(&self) -> Result<()> {
-        self.upper.as_ref().map_or(Ok(()), Upper::close)
+        let Some(upper) = &self.upper else {
+            return Ok(());
+        };
+        self.settle_at_close(upper)?;
+        upper.close()
     }
 }
 

@@ -165,9 +165,13 @@ impl FileSystem {
         kept.unwrap_or_else(|| ctime_of(stat))
     }
 
-    /// Tells a directory (or any object) that it was changed in earnest: its ctime is its own again.
+    /// Tells a directory (or any object) that it was changed in earnest: its ctime is its own again, and
+    /// a directory has something to sync.
     /// The record on disk is corrected once; a failure leaves an older ctime to be seen after a remount.
     pub(super) fn touched(&self, node: &Node) {
+        if let Some(directory) = &node.directory {
+            directory.names_changed();
+        }
         let kept = |state: &State| {
             state
                 .upper()

@@ -13,13 +13,13 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::fs::{OFlags, Stat};
+use rustix::fs::{OFlags, Stat, fdatasync};
 
 use super::FileSystem;
 use super::lookup::origin_of;
 use super::place::{ctime_of, kind_of_stat};
 use crate::error::{Error, Result};
-use crate::inode::{Anchor, Link, Node, Place, UpperPlace};
+use crate::inode::{Anchor, Link, Node, Place, Unsettled, UpperPlace};
 use crate::sys::at::At;
 use crate::types::{Kind, Metacopy};
 use crate::union::copy_up::{self, Data};
@@ -142,9 +142,11 @@ impl FileSystem {
         let linked = stat.st_nlink > 1;
         let mut origin = origin_of(&lower.dir, &stat);
         origin.nlink = linked.then_some(stat.st_nlink as u32);
-        let staged = copy_up::file(upper, lower, &stat, how, origin)?;
+        let (staged, origin) = copy_up::file(upper, lower, &stat, how, origin)?;
         let mut place = UpperPlace::plain(if linked { Anchor::Index } else { Anchor::Name });
         place.origin = Some(origin);
+        let unsynced = origin.unsynced.is_some();
+        place.unsettled = unsynced.then(|| Unsettled::of(lower, linked));
         place.char00 = lower.char00;
         if how == Data::Metadata && kind_of_stat(&stat) == Kind::File {
             place.data = Some(Box::new(lower.clone()));
@@ -153,7 +155,8 @@ impl FileSystem {
         let Some(Link { parent, name }) = node.link() else {
             // No name leads to it any more, but somebody has it open: a copy without a name.
             place.anchor = Anchor::Pinned(Arc::new(staged.at().pin()?));
-            return self.settle(node, place, || Ok(()));
+            place.unsettled = None;
+            return self.arrive(node, place, || Ok(()));
         };
         let _names = parent.as_directory()?.names.write();
         if !node.state.read().knows(&parent, &name) {
@@ -163,14 +166,18 @@ impl FileSystem {
             self.index_entry(upper, &staged, &origin)?;
         }
         if need == Need::Index && linked {
-            return self.settle(node, place, || Ok(()));
+            return self.arrive(node, place, || Ok(()));
         }
         if lower.char00 {
             self.mark_impure(upper, &parent)?;
         }
         self.publish_quietly(upper, &parent, &name, |dir| {
-            self.settle(node, place, || staged.publish(dir, &name))
-        })
+            self.arrive(node, place, || staged.publish(dir, &name))
+        })?;
+        if unsynced {
+            self.settle_later(node);
+        }
+        Ok(())
     }
 
     /// The name went while the copy was made. Nothing is published; by the rules of removal the node is
@@ -188,11 +195,11 @@ impl FileSystem {
         }
         let mut place = UpperPlace::plain(Anchor::Pinned(Arc::new(pinned)));
         place.origin = None;
-        self.settle(node, place, || Ok(()))
+        self.arrive(node, place, || Ok(()))
     }
 
     /// Makes the last step of a copy-up and tells the node and its open handles.
-    fn settle(
+    fn arrive(
         &self,
         node: &Node,
         place: UpperPlace,
@@ -230,7 +237,8 @@ impl FileSystem {
     }
 
     /// Brings the data of a metadata-only copy into the upper. The mark goes last: until then a crash
-    /// leaves the layer's data in force.
+    /// leaves the layer's data in force. Data that is not on disk by then leaves its redirect, and a
+    /// record that says so.
     fn complete(
         &self,
         upper: &Upper,
@@ -245,18 +253,38 @@ impl FileSystem {
         };
         let mut state = node.state.write();
         let place = state.upper().ok_or(Error::Damaged)?;
-        self.at_anchor(&state, place, |at| {
+        let mut origin = place.origin;
+        let unsynced = self.at_anchor(&state, place, |at| {
             let file = at.open(OFlags::RDWR)?;
             let before = at.stat()?;
-            copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
+            let unsynced = copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
+            match &mut origin {
+                Some(origin) if unsynced.is_some() => {
+                    origin.unsynced = unsynced;
+                    copy_up::record(upper, at, origin)?;
+                }
+                // A copy that overlayfs made has no record of ours to say it.
+                None if unsynced.is_some() => fdatasync(&file)?,
+                _ => {}
+            }
             at.set_times(&copy_up::times(&before))?;
             upper.unmark(at, "metacopy")?;
-            upper.unmark(at, "redirect")
+            let marked = origin.is_some_and(|origin| origin.unsynced.is_some());
+            if !marked {
+                upper.unmark(at, "redirect")?;
+            }
+            Ok(marked)
         })?;
         if let Some(place) = state.upper_mut() {
             place.data = None;
+            place.origin = origin;
+            place.unsettled = unsynced.then(|| Unsettled::of(lower, true));
         }
         node.next_epoch();
+        drop(state);
+        if unsynced {
+            self.settle_later(node);
+        }
         Ok(())
     }
 
@@ -275,6 +303,7 @@ impl FileSystem {
         let before = at.stat()?;
         let shown = self.shown_ctime(parent, &before);
         publish(dir.as_fd())?;
+        parent.as_directory()?.names_changed();
         tracing::trace!(?name, "copied up");
         at.set_times(&copy_up::times(&before))?;
         if let Some(place) = parent.state.write().upper_mut() {

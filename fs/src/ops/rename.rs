@@ -168,11 +168,12 @@ impl FileSystem {
         if let Some(top) = merges {
             let path = top.path();
             self.with_upper(node, |at| {
-                upper.mark(at, "redirect", copy_up::redirect_of(&path))
+                upper.mark(at, "redirect", path.as_encoded_bytes())
             })?;
         } else if node.kind == Kind::Directory && covers {
             self.with_upper(node, |at| upper.mark(at, "opaque", PRESENT))?;
         }
+        self.point_to_source(upper, &mut node.state.write())?;
         let foreign = merges.is_some()
             || node
                 .state
@@ -314,12 +315,7 @@ fn step(
     };
     // An empty opaque directory in its place shows the same: nothing.
     let at = At::Fd(dir.as_fd());
-    let nowhere = Origin {
-        position: 0,
-        ino: 0,
-        nlink: None,
-        ctime: None,
-    };
+    let nowhere = Origin::of(0, 0);
     let empty = copy_up::directory(upper, dir.as_fd(), &at.stat()?, nowhere)?;
     upper.unmark(empty.at(), "layerfs.origin")?;
     upper.mark(empty.at(), "opaque", PRESENT)?;

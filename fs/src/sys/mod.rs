@@ -4,6 +4,7 @@
 //!   at       an object's address (dirfd + name, or an O_PATH fd) and everything done to it
 //!   creds    create files as somebody else without losing our capabilities
 //!   fdcache  a bounded cache of directory fds
+//!   filesystem  what a file system below promises
 //!   flags    the chattr ioctls
 //!   mounts   a private read-only clone of a layer's mount
 //! ```
@@ -13,5 +14,6 @@
 pub mod at;
 pub mod creds;
 pub mod fdcache;
+pub mod filesystem;
 pub mod flags;
 pub mod mounts;

@@ -61,8 +61,13 @@ pub fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let file_system = Arc::new(file_system);
-    let result = serve_mounted(&file_system, mountpoint, options, ready);
+    let mut settler = None;
+    let result = serve_mounted(&file_system, mountpoint, options, &mut settler, ready);
     let closed = file_system.close().map_err(ServeError::Close);
+    if let Some(thread) = settler {
+        // It ends with the close. A panic of it has been printed; what it held is lost to nobody.
+        let _ = thread.join();
+    }
     result.and(closed)
 }
 
@@ -70,6 +75,7 @@ fn serve_mounted(
     file_system: &Arc<FileSystem>,
     mountpoint: &Path,
     options: &MountOptions,
+    settler: &mut Option<JoinHandle<()>>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let mountpoint = check_mountpoint(mountpoint)?;
@@ -90,6 +96,13 @@ fn serve_mounted(
             return Err(ServeError::Prepare(error));
         }
     };
+    match start_settler(file_system) {
+        Ok(thread) => *settler = Some(thread),
+        Err(error) => {
+            detach(&mounted);
+            return Err(ServeError::Prepare(error));
+        }
+    }
     ready();
     let ended = with_io_flusher(|| session.run()).map_err(ServeError::Broken);
     if ended.is_err() {
@@ -126,6 +139,14 @@ fn begin(
     // Nobody set it before: the cell is ours alone.
     let _ = notifier.set(session.notifier());
     Ok(session)
+}
+
+/// The thread that brings copied-up data to disk, until the file system is closed.
+fn start_settler(file_system: &Arc<FileSystem>) -> io::Result<JoinHandle<()>> {
+    let file_system = file_system.clone();
+    std::thread::Builder::new()
+        .name("settler".to_owned())
+        .spawn(move || file_system.settle_until_closed())
 }
 
 fn detach(mounted: &Mounted) {

@@ -2,9 +2,9 @@
 //!
 //! Order: data, owner (which clears set-id bits and capabilities), mode, xattrs and ACLs, our record,
 //! and last the times, which all before would change. The caller publishes it in one step; until then
-//! a failure leaves the merged view as it was.
+//! a failure leaves the merged view as it was. The record says if the data is not on disk yet
+//! ([`crate::upper::durability`]); whoever publishes such a copy has it settled later.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -15,7 +15,7 @@ use super::xattrs::stays_behind;
 use crate::error::Result;
 use crate::sys::at::{At, xattr_names};
 use crate::upper::stage::Staged;
-use crate::upper::{Origin, PRESENT, Upper, c_name, data};
+use crate::upper::{Origin, PRESENT, Safety, Upper, c_name, data};
 
 /// How much of the data comes along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,24 @@ pub enum Data {
     All,
 }
 
-/// Stages the copy of a non-directory.
+/// Stages the copy of a non-directory; gives the record that it carries.
 pub fn file<'a>(
     upper: &'a Upper,
     lower: &LowerFile,
     stat: &Stat,
     how: Data,
-    origin: Origin,
-) -> Result<Staged<'a>> {
+    mut origin: Origin,
+) -> Result<(Staged<'a>, Origin)> {
     let staged = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => regular(upper, lower, stat, how)?,
+        FileType::RegularFile => {
+            let (staged, unsynced) = regular(upper, lower, stat, how)?;
+            origin.unsynced = unsynced;
+            if unsynced.is_some() && origin.nlink.is_some() {
+                // Reached through the index, it has no name that tells where its data came from.
+                upper.mark(staged.at(), "redirect", lower.path().as_bytes())?;
+            }
+            staged
+        }
         FileType::Symlink => {
             let target = lower.with(|at| Ok(at.readlink()?))?;
             upper.stage_symlink(&target)?
@@ -50,7 +58,7 @@ pub fn file<'a>(
         kind => upper.stage_node(kind, 0o600, stat.st_rdev)?,
     };
     lower.with(|from| dress(upper, from, staged.at(), stat, origin))?;
-    Ok(staged)
+    Ok((staged, origin))
 }
 
 /// Stages the copy of a directory, without what is in it.
@@ -65,7 +73,13 @@ pub fn directory<'a>(
     Ok(staged)
 }
 
-fn regular<'a>(upper: &'a Upper, lower: &LowerFile, stat: &Stat, how: Data) -> Result<Staged<'a>> {
+/// A regular file, and the session in which its data is unsynced.
+fn regular<'a>(
+    upper: &'a Upper,
+    lower: &LowerFile,
+    stat: &Stat,
+    how: Data,
+) -> Result<(Staged<'a>, Option<u64>)> {
     let (staged, to) = upper.stage_file(0o600)?;
     let size = stat.st_size.cast_unsigned();
     let wanted = match how {
@@ -73,33 +87,43 @@ fn regular<'a>(upper: &'a Upper, lower: &LowerFile, stat: &Stat, how: Data) -> R
             ftruncate(&to, size)?;
             upper.mark(staged.at(), "metacopy", b"")?;
             upper.mark(staged.at(), "redirect", lower.path().as_bytes())?;
-            return Ok(staged);
+            return Ok((staged, None));
         }
         Data::UpTo(wanted) => wanted,
         Data::All => size,
     };
-    fill(upper, lower, to.as_fd(), size, wanted)?;
-    Ok(staged)
+    let unsynced = fill(upper, lower, to.as_fd(), size, wanted)?;
+    Ok((staged, unsynced))
 }
 
-/// Puts the data of `lower` into `to`, durably: a copy that a power cut shortens must not hide a good
-/// lower file (F2).
+/// Puts the first `wanted` bytes of `lower` (of `size`) into `to`, which then has this size. A copy that a
+/// power cut shortens must not hide a good lower file (F2): gives the session with which it must be
+/// marked as unsynced, or `None` if it is as safe as it will be. Even an empty copy is marked: what is
+/// written into it next is as lost as copied data would be.
 pub fn fill(
     upper: &Upper,
     lower: &LowerFile,
     to: BorrowedFd<'_>,
     size: u64,
     wanted: u64,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     if wanted == 0 {
-        return Ok(ftruncate(to, 0)?);
+        ftruncate(to, 0)?;
+    } else {
+        let from = lower.open()?;
+        data::copy(from.as_fd(), to, size, wanted)?;
     }
-    let from = lower.open()?;
-    data::copy(from.as_fd(), to, size, wanted)?;
-    if !upper.volatile {
-        fdatasync(to)?;
+    match upper.safety() {
+        Safety::None => Ok(None),
+        Safety::Sync => {
+            fdatasync(to)?;
+            Ok(None)
+        }
+        Safety::Mark(session) => {
+            upper.announce_unsynced()?;
+            Ok(Some(session))
+        }
     }
-    Ok(())
 }
 
 /// Gives the copy everything but the data.
@@ -148,9 +172,4 @@ pub fn times(stat: &Stat) -> Timestamps {
             tv_nsec: stat.st_mtime_nsec as i64,
         },
     }
-}
-
-/// The path that a directory's redirect names, for `upper.mark(.., "redirect", ..)`.
-pub fn redirect_of(path: &OsStr) -> &[u8] {
-    path.as_bytes()
 }

@@ -5,6 +5,7 @@
 //!   WORK/layerfs/lock             held while mounted
 //!   WORK/layerfs/stack            which layers the index belongs to
 //!   WORK/layerfs/volatile         a --volatile mount is on, or died
+//!   WORK/layerfs/unsynced         copies may not be on disk yet, see `durability`
 //!   WORK/layerfs/index/POS-INO    the upper inode of a hard-linked lower one (contract I2)
 //!   WORK/layerfs/stage/N          objects being made; emptied at every open
 //! ```
@@ -13,6 +14,7 @@
 //! the stage, which the next open empties.
 
 pub mod data;
+pub mod durability;
 pub mod form;
 pub mod open;
 pub mod record;
@@ -29,7 +31,9 @@ use rustix::io::Errno;
 use crate::error::Result;
 use crate::marks::{self, Found, Marks, Object};
 use crate::sys::at::At;
+use durability::Durability;
 
+pub use durability::{Left, Safety};
 pub use form::Form;
 pub use record::Origin;
 
@@ -42,6 +46,9 @@ pub struct Upper {
     pub form: Form,
     /// Whether nothing is ever synced.
     pub volatile: bool,
+    /// What the last session left unsynced.
+    pub left: Left,
+    durability: Durability,
     stage: OwnedFd,
     index: OwnedFd,
     next: AtomicU64,
@@ -109,6 +116,21 @@ impl Upper {
         }
     }
 
+    /// How the data of copy-ups is kept safe.
+    pub fn safety(&self) -> Safety {
+        self.durability.safety()
+    }
+
+    /// Tells the disk that copies are about to be marked as unsynced.
+    pub fn announce_unsynced(&self) -> Result<()> {
+        self.durability.announce(&self.home)
+    }
+
+    /// Tells the disk that no copy is marked as unsynced any more.
+    pub fn all_settled(&self) -> Result<()> {
+        self.durability.all_settled(&self.home)
+    }
+
     /// The index directory: upper inodes of hard-linked lower ones, by origin.
     pub fn index(&self) -> BorrowedFd<'_> {
         self.index.as_fd()
@@ -123,9 +145,8 @@ impl Upper {
         Ok(rustix::fs::syncfs(dir)?)
     }
 
-    /// The clean end: everything on disk, the volatile marker gone.
+    /// The clean end, once everything is on disk: the volatile marker goes.
     pub fn close(&self) -> Result<()> {
-        self.sync()?;
         match rustix::fs::unlinkat(&self.home, open::VOLATILE, rustix::fs::AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),

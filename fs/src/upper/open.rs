@@ -15,8 +15,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::durability::Durability;
 use super::stage::empty;
-use super::{Form, Upper};
+use super::{Form, Left, Upper};
 use crate::error::OpenError;
 use crate::sys::mounts::{lies_in, open_directory};
 use crate::types::UpperConfig;
@@ -51,12 +52,22 @@ impl Upper {
                 source: error.into(),
             }
         };
+        let durability = Durability::new(home.as_fd(), volatile);
+        let left = durability
+            .left(home.as_fd())
+            .map_err(|error| OpenError::Unfit {
+                path: config.upper.clone(),
+                what: "looking for unsynced copies",
+                source: io::Error::other(error),
+            })?;
         let stage = subdirectory(&home, "stage").map_err(unfit("making the stage"))?;
         let index = subdirectory(&home, "index").map_err(unfit("making the index"))?;
         let mut upper = Self {
             root: Arc::new(root),
             form: Form::Overlay,
             volatile,
+            left,
+            durability,
             stage,
             index,
             next: AtomicU64::new(0),
@@ -74,6 +85,22 @@ impl Upper {
             })?;
         }
         Ok(upper)
+    }
+
+    /// Refuses an upper that is only to be read while it holds copies that a power cut may have spoilt.
+    pub fn check_readable(config: &UpperConfig) -> Result<(), OpenError> {
+        let work = open_role("work", &config.work)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(home) = openat(&work, HOME, flags, Mode::empty()) else {
+            // Never written by us.
+            return Ok(());
+        };
+        match Durability::new(home.as_fd(), false).left(home.as_fd()) {
+            Ok(Left::Nothing | Left::Cached) => Ok(()),
+            _ => Err(OpenError::NeedsRecovery {
+                path: config.upper.clone(),
+            }),
+        }
     }
 
     /// The index names lower inodes; over other layers those are other files, so it starts anew.

@@ -1,11 +1,12 @@
 //! The origin record: where a copied-up object came from.
 //!
 //! ```text
-//!   xattr overlay.layerfs.origin, 32 bytes, little-endian
-//!   0     1      2         4          8         16         24        28       32
-//!   | ver | flags| position| nlink    | ino     | seconds  | nanos   | zero   |
+//!   xattr overlay.layerfs.origin, 32 or 40 bytes, little-endian
+//!   0     1      2         4          8         16         24        28       32         40
+//!   | ver | flags| position| nlink    | ino     | seconds  | nanos   | zero   | session  |
 //!            1 = indexed: hard-linked, nlink counts its merged names
 //!            2 = kept ctime: seconds and nanos are the ctime to show (contract C4)
+//!            4 = unsynced: its data may not be on disk yet (see `durability`); has the last 8 bytes
 //! ```
 //!
 //! `position` counts layers from the bottom (1), `ino` is the inode number in that layer: together
@@ -17,6 +18,8 @@ use crate::types::Time;
 const VERSION: u8 = 1;
 const INDEXED: u8 = 1;
 const KEPT_CTIME: u8 = 2;
+const UNSYNCED: u8 = 4;
+const SHORT: usize = 32;
 
 /// A decoded record; see the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +32,25 @@ pub struct Origin {
     pub nlink: Option<u32>,
     /// The ctime to show as long as nothing but a copy-up changed the object.
     pub ctime: Option<Time>,
+    /// The session that copied its data and has not synced it.
+    pub unsynced: Option<u64>,
 }
 
 impl Origin {
+    /// A record that says no more than where the object came from.
+    pub fn of(position: u16, ino: u64) -> Self {
+        Self {
+            position,
+            ino,
+            nlink: None,
+            ctime: None,
+            unsynced: None,
+        }
+    }
+
     /// The bytes of the xattr.
-    pub fn encode(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; SHORT];
         bytes[0] = VERSION;
         bytes[2..4].copy_from_slice(&self.position.to_le_bytes());
         if let Some(nlink) = self.nlink {
@@ -47,16 +63,25 @@ impl Origin {
             bytes[16..24].copy_from_slice(&time.seconds.to_le_bytes());
             bytes[24..28].copy_from_slice(&time.nanos.to_le_bytes());
         }
+        if let Some(session) = self.unsynced {
+            bytes[1] |= UNSYNCED;
+            bytes.extend(session.to_le_bytes());
+        }
         bytes
     }
 
     /// The record in these bytes, if they are one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 32] = bytes.try_into().ok()?;
+        let (bytes, session): (&[u8; SHORT], &[u8]) = bytes.split_first_chunk()?;
         if bytes[0] != VERSION {
             return None;
         }
         let flags = bytes[1];
+        let unsynced = match (flags & UNSYNCED != 0, session) {
+            (false, []) => None,
+            (true, session) => Some(u64::from_le_bytes(session.try_into().ok()?)),
+            _ => return None,
+        };
         let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
         let u64_at =
             |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| bytes[at + i]));
@@ -69,6 +94,7 @@ impl Origin {
             ino: u64_at(8),
             nlink: (flags & INDEXED != 0).then(|| u32_at(4)),
             ctime: (flags & KEPT_CTIME != 0).then_some(time),
+            unsynced,
         })
     }
 
@@ -88,17 +114,17 @@ mod tests {
             seconds: -5,
             nanos: 999_999_999,
         };
-        for (nlink, ctime) in [
-            (None, None),
-            (Some(3), None),
-            (None, Some(time)),
-            (Some(0), Some(time)),
+        for (nlink, ctime, unsynced) in [
+            (None, None, None),
+            (Some(3), None, Some(7)),
+            (None, Some(time), None),
+            (Some(0), Some(time), Some(u64::MAX)),
         ] {
             let origin = Origin {
-                position: 500,
-                ino: u64::MAX - 1,
                 nlink,
                 ctime,
+                unsynced,
+                ..Origin::of(500, u64::MAX - 1)
             };
             assert_eq!(Origin::decode(&origin.encode()), Some(origin));
         }
@@ -106,17 +132,17 @@ mod tests {
 
     #[test]
     fn other_bytes_are_no_record() {
-        let good = Origin {
-            position: 1,
-            ino: 2,
-            nlink: None,
-            ctime: None,
-        }
-        .encode();
-        let mut future = good;
+        let good = Origin::of(1, 2).encode();
+        let mut future = good.clone();
         future[0] = 2;
         assert_eq!(Origin::decode(&future), None);
         assert_eq!(Origin::decode(&good[..31]), None);
+        assert_eq!(Origin::decode(&[&good[..], &[0]].concat()), None);
         assert_eq!(Origin::decode(b""), None);
+        let unsynced = Origin {
+            unsynced: Some(9),
+            ..Origin::of(1, 2)
+        };
+        assert_eq!(Origin::decode(&unsynced.encode()[..32]), None);
     }
 }

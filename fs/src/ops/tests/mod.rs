@@ -1,5 +1,7 @@
 //! The operations without any mount: what FUSE would ask, asked directly.
 
+mod durability;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -21,7 +23,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_directory(tempfile::tempdir().unwrap())
+    }
+
+    fn in_directory(dir: TempDir) -> Self {
         for name in ["top", "bottom", "upper", "work"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
