@@ -1,6 +1,6 @@
 //! The plain data that operations take and give: ids, attributes, changes. No behaviour, no I/O.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// The kernel's handle for an inode of ours. [`NodeId::ROOT`] is the root of the mount.
@@ -147,15 +147,15 @@ pub enum SetXattrMode {
 }
 
 /// One name of a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirEntry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirEntry<'a> {
     /// Its name; `.` and `..` included.
-    pub name: OsString,
+    pub name: &'a OsStr,
     /// What it is.
     pub kind: Kind,
     /// d_ino, equal to st_ino.
     pub ino: u64,
-    /// The cookie with which a later call goes on *after* this entry.
+    /// The cookie with which a later call goes on *after* this entry; at most 2^63 - 1.
     pub next: u64,
 }
 

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::types::{DirEntry, Handle};
+use crate::types::Handle;
 
 const SHARDS: usize = 16;
 
@@ -51,13 +51,11 @@ pub struct Source {
     pub file: Arc<OwnedFd>,
 }
 
-/// An open directory.
+/// An open directory. Listing needs no handle, the chattr ioctls may come with one.
 #[derive(Debug)]
 pub struct OpenDir {
     /// The directory.
     pub node: Arc<Node>,
-    /// What it held when it was read from the start: offsets are indices in it (contract D1).
-    pub listing: Mutex<Option<Arc<Vec<DirEntry>>>>,
 }
 
 impl<T> Handles<T> {

@@ -3,6 +3,7 @@
 //! ```text
 //!   Table    nodeid ──> Node, with the kernel's lookup count
 //!   Node     where the object is now: in a layer, in the upper, or pinned after its last name went
+//!   Names    the names of one directory in the upper, for listings
 //!   Handles  handle ──> open file or directory
 //! ```
 //!
@@ -16,12 +17,14 @@
 //! 4. `Node::state` of an object, then of its ancestors, going up; of unrelated objects in the order of
 //!    their inode numbers
 //! 5. `OpenFile::source`, then again `Node::state` for reading (opened while no state lock is held)
-//! 6. `Directory::subdirectories`, a shard of the table, of the handles, of the fd cache: nothing is called while one is held
+//! 6. `Directory::upper_names`, `Directory::subdirectories`, a shard of the table, of the handles, of the fd cache: nothing is called while one is held
 
 pub mod handles;
+pub mod names;
 pub mod node;
 pub mod table;
 
 pub use handles::{Handles, How, OpenDir, OpenFile, Source};
+pub use names::{Line, Names};
 pub use node::{Anchor, Directory, Link, Node, Place, State, Unsettled, UpperPlace};
 pub use table::Table;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
+use super::names::Names;
 use crate::error::{Error, Result};
 use crate::sys::fdcache::FdKey;
 use crate::types::{Kind, NodeId, Time};
@@ -55,6 +56,9 @@ pub struct Directory {
     pub key: FdKey,
     /// Guards the set of its names: shared by lookups and listings, exclusive for changes.
     pub names: RwLock<()>,
+    /// The names in its directory of the upper, once a listing that merges layers has read them.
+    /// Filled while `names` is held, changed while it is held for changes.
+    pub upper_names: Mutex<Option<Names>>,
     /// How many subdirectories it shows (contract D3).
     pub subdirectories: Mutex<Count>,
     /// Whether its names in the upper may not be on disk: changed since they were last synced, or
@@ -204,12 +208,12 @@ impl Node {
 impl Directory {
     /// A directory that merges `lowers` and has no name taken yet.
     pub fn new(lowers: Stack, key: FdKey) -> Self {
-        let (names, subdirectories) = (RwLock::new(()), Mutex::default());
         Self {
             lowers,
             key,
-            names,
-            subdirectories,
+            names: RwLock::new(()),
+            upper_names: Mutex::default(),
+            subdirectories: Mutex::default(),
             unsynced_names: AtomicBool::new(true),
         }
     }

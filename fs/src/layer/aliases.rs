@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use super::directory::LayerDir;
+use super::directory::{LayerDir, Shows};
 use crate::error::Result;
 
 /// A layer with more names than this is not walked.
@@ -31,22 +31,23 @@ impl Aliases {
         let mut several: HashMap<u64, Vec<(usize, Box<OsStr>)>> = HashMap::new();
         let mut next = 0;
         while let Some((directory, _)) = directories.get(next).cloned() {
-            for listed in directory.entries()? {
-                match listed.kind {
-                    None => {}
-                    Some(FileType::Directory) => {
-                        directories.push((directory.child(&listed.name), Some(next)));
+            for listed in directory.listing()?.iter() {
+                match directory.shows(&listed)? {
+                    Shows::Nothing | Shows::Whiteout => {}
+                    Shows::Object(FileType::Directory) => {
+                        directories.push((directory.child(listed.name), Some(next)));
                     }
-                    Some(_) => match several.get_mut(&listed.ino) {
-                        Some(names) => names.push((next, listed.name)),
-                        None => {
-                            if let Some(other) =
-                                first.insert(listed.ino, (next, listed.name.clone()))
-                            {
-                                several.insert(listed.ino, vec![other, (next, listed.name)]);
+                    Shows::Object(_) => {
+                        let name = (next, Box::from(listed.name));
+                        match several.get_mut(&listed.ino) {
+                            Some(names) => names.push(name),
+                            None => {
+                                if let Some(other) = first.insert(listed.ino, name.clone()) {
+                                    several.insert(listed.ino, vec![other, name]);
+                                }
                             }
                         }
-                    },
+                    }
                 }
             }
             if first.len() + directories.len() > NAMES_MAX {

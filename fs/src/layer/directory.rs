@@ -3,8 +3,8 @@
 //! ```text
 //!   Layer ── root LayerDir ── child LayerDir ── ...      (each knows its parent and name,
 //!              │                                          never changes, opens its fd when asked)
-//!              └─ listing: names by type, read at the first lookup; from then on "no such name",
-//!                 `.wh.` and readdir are answered from it
+//!              └─ listing: names by type, read at the first lookup (of a huge directory: at the first
+//!                 readdir); from then on "no such name", `.wh.` and readdir are answered from it
 //! ```
 //!
 //! The tree below is immutable while it is a layer; where somebody changes it all the same (`/` as a
@@ -21,14 +21,16 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, op
 use rustix::io::Errno;
 
 use super::aliases::Aliases;
+use super::listing::{Listed, Listing};
 use crate::error::{Error, Result};
 use crate::marks::{self, Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 use crate::sys::fdcache::{FdCache, FdKey};
 use crate::sys::mounts::{clone_read_only, open_directory};
 
-/// A directory with more names than this is not kept in memory; each lookup asks the disk.
-const LISTING_MAX: usize = 1 << 16;
+/// A directory of more bytes than this (some 100 000 names on ext4) is not read for the sake of one
+/// lookup.
+const HUGE: i64 = 4 << 20;
 
 /// What we believe a layer (R4): each could make it show another layer's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,27 +67,19 @@ pub struct LayerDir {
     name: Box<OsStr>,
     key: FdKey,
     listing: OnceLock<Listing>,
+    huge: OnceLock<bool>,
     marks: OnceLock<Marks>,
 }
 
-/// What a directory holds, whiteouts apart.
-#[derive(Debug)]
-enum Listing {
-    /// All of it, by name; `opaque` if it holds the AUFS mark.
-    Known { entries: Vec<Listed>, opaque: bool },
-    /// More than is kept in memory.
-    TooLarge,
-}
-
-/// One line of a directory's listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The name.
-    pub name: Box<OsStr>,
-    /// Its type; `None` is a whiteout.
-    pub kind: Option<FileType>,
-    /// Its inode number in the layer (0 for whiteouts).
-    pub ino: u64,
+/// What a line of a listing shows, looked at where the line alone cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// Nothing: the lines of lower layers count.
+    Nothing,
+    /// Nothing, and hides what is below.
+    Whiteout,
+    /// An object of this type.
+    Object(FileType),
 }
 
 impl Layer {
@@ -121,6 +115,7 @@ impl Layer {
             name: Box::from(OsStr::new("")),
             key,
             listing: OnceLock::new(),
+            huge: OnceLock::new(),
             marks: OnceLock::new(),
         }))
     }
@@ -159,6 +154,7 @@ impl LayerDir {
             name: Box::from(name),
             key: self.layer.fds.key(),
             listing: OnceLock::new(),
+            huge: OnceLock::new(),
             marks: OnceLock::new(),
         })
     }
@@ -213,11 +209,7 @@ impl LayerDir {
             return Ok(marks);
         }
         let mut marks = Marks::read(At::Fd(self.fd()?.as_fd()))?;
-        let by_name = match self.listing()? {
-            Listing::Known { opaque, .. } => *opaque,
-            Listing::TooLarge => self.exists(OsStr::from_bytes(marks::WH_OPAQUE))?,
-        };
-        if by_name {
+        if self.exists(OsStr::from_bytes(marks::WH_OPAQUE))? {
             marks.opaque = Opaque::Yes;
         }
         Ok(self.marks.get_or_init(|| marks))
@@ -233,16 +225,13 @@ impl LayerDir {
         if marks::is_wh_name(name) {
             return Ok(Found::Absent);
         }
-        let (present, whiteout) = match self.listing()? {
-            Listing::Known { entries, .. } => {
-                match entries.binary_search_by(|entry| (*entry.name).cmp(name)) {
-                    Ok(index) => (entries[index].kind.is_some(), entries[index].kind.is_none()),
-                    Err(_) => return Ok(Found::Absent),
-                }
-            }
-            Listing::TooLarge => {
-                let wh: OsString = OsString::from_vec([marks::WH_PREFIX, name.as_bytes()].concat());
-                (true, self.exists(&wh)?)
+        let (present, whiteout) = if self.is_huge()? {
+            let wh: OsString = OsString::from_vec([marks::WH_PREFIX, name.as_bytes()].concat());
+            (true, self.exists(&wh)?)
+        } else {
+            match self.listing()?.find(name) {
+                Some(listed) => (listed.kind.is_some(), listed.kind.is_none()),
+                None => return Ok(Found::Absent),
             }
         };
         // A whiteout hides lower layers only, never its sibling: look for the object first.
@@ -257,39 +246,30 @@ impl LayerDir {
         }
     }
 
-    /// Everything in it, `.` and `..` and the AUFS names apart; whiteouts are told as such.
-    pub fn entries(&self) -> Result<Vec<Listed>> {
-        let mut listed = match self.listing()? {
-            Listing::Known { entries, .. } => entries.clone(),
-            Listing::TooLarge => self.read(usize::MAX)?.0,
+    /// What a line of [`Self::listing`] shows.
+    pub fn shows(&self, listed: &Listed<'_>) -> Result<Shows> {
+        let Some(kind) = listed.kind else {
+            return Ok(Shows::Whiteout);
         };
         let marks = self.marks()?;
         let marked_files = marks.impure || marks.opaque == Opaque::XWhiteouts;
-        let mut fault = None;
-        listed.retain_mut(|entry| {
-            if !self.needs_a_look(entry.kind, marked_files) {
-                return true;
-            }
-            match self.object(&entry.name) {
-                Ok(Found::Absent) => return false,
-                Ok(Found::Whiteout) => entry.kind = None,
-                Ok(Found::Object(object)) => {
-                    entry.kind = Some(FileType::from_raw_mode(object.stat.st_mode));
-                }
-                Err(error) => fault = Some(error),
-            }
-            true
-        });
-        fault.map_or(Ok(listed), Err)
+        if !self.needs_a_look(kind, marked_files) {
+            return Ok(Shows::Object(kind));
+        }
+        Ok(match self.object(listed.name)? {
+            Found::Absent => Shows::Nothing,
+            Found::Whiteout => Shows::Whiteout,
+            Found::Object(object) => Shows::Object(FileType::from_raw_mode(object.stat.st_mode)),
+        })
     }
 
     /// Types that a listing alone cannot tell: whiteouts among devices, stand-ins and xattr
     /// whiteouts among files, our own trees among directories.
-    fn needs_a_look(&self, kind: Option<FileType>, marked_files: bool) -> bool {
+    fn needs_a_look(&self, kind: FileType, marked_files: bool) -> bool {
         match kind {
-            Some(FileType::CharacterDevice | FileType::Unknown) => true,
-            Some(FileType::Directory) => !self.layer.hidden.is_empty(),
-            Some(FileType::RegularFile) => marked_files,
+            FileType::CharacterDevice | FileType::Unknown => true,
+            FileType::Directory => !self.layer.hidden.is_empty(),
+            FileType::RegularFile => marked_files,
             _ => false,
         }
     }
@@ -337,52 +317,37 @@ impl LayerDir {
         }
     }
 
-    fn listing(&self) -> Result<&Listing> {
+    /// Its names without `.`, `..` and those of AUFS, whiteouts told as such; read once.
+    pub fn listing(&self) -> Result<&Listing> {
         if let Some(listing) = self.listing.get() {
             return Ok(listing);
         }
-        let (mut entries, opaque) = self.read(LISTING_MAX)?;
-        let listing = if entries.len() > LISTING_MAX {
-            Listing::TooLarge
-        } else {
-            entries.shrink_to_fit();
-            Listing::Known { entries, opaque }
-        };
+        let mut listing = Listing::default();
+        self.scan(|name, kind, ino| {
+            if let Some(target) = marks::hidden_name(name) {
+                listing.push(target, None, 0);
+            } else if !marks::is_wh_name(name) {
+                listing.push(name, Some(kind), ino);
+            }
+        })?;
+        listing.finish();
         Ok(self.listing.get_or_init(|| listing))
     }
 
-    /// Reads the directory, sorted by name, and whether it holds the AUFS opaque mark; gives up after
-    /// one name more than `most`.
-    fn read(&self, most: usize) -> Result<(Vec<Listed>, bool)> {
-        let mut entries = Vec::new();
-        let mut opaque = false;
-        self.scan(|name, kind, ino| {
-            if name.as_bytes() == marks::WH_OPAQUE {
-                opaque = true;
-            } else if let Some(target) = marks::hidden_name(name) {
-                entries.push(Listed {
-                    name: Box::from(target),
-                    kind: None,
-                    ino: 0,
-                });
-            } else if !marks::is_wh_name(name) {
-                entries.push(Listed {
-                    name: Box::from(name),
-                    kind: Some(kind),
-                    ino,
-                });
-            }
-            entries.len() <= most
-        })?;
-        // An object goes before a whiteout of the same name, which means nothing beside it.
-        entries
-            .sort_unstable_by(|a, b| (&a.name, a.kind.is_none()).cmp(&(&b.name, b.kind.is_none())));
-        entries.dedup_by(|later, first| later.name == first.name);
-        Ok((entries, opaque))
+    /// Whether it has too many names to be read for one lookup, and was not read yet.
+    fn is_huge(&self) -> Result<bool> {
+        if self.listing.get().is_some() {
+            return Ok(false);
+        }
+        if let Some(huge) = self.huge.get() {
+            return Ok(*huge);
+        }
+        let huge = self.own_stat()?.st_size > HUGE;
+        Ok(*self.huge.get_or_init(|| huge))
     }
 
-    /// Calls `take` for every name but `.` and `..` until it says no; whether it never did.
-    fn scan(&self, mut take: impl FnMut(&OsStr, FileType, u64) -> bool) -> Result<bool> {
+    /// Calls `take` for every name but `.` and `..`.
+    fn scan(&self, mut take: impl FnMut(&OsStr, FileType, u64)) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.fd()?, c".", flags, Mode::empty())?;
         let mut buffer = Vec::with_capacity(32 << 10);
@@ -390,11 +355,11 @@ impl LayerDir {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." && !take(name, entry.file_type(), entry.ino()) {
-                return Ok(false);
+            if name != "." && name != ".." {
+                take(name, entry.file_type(), entry.ino());
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

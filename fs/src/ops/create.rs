@@ -161,6 +161,7 @@ impl FileSystem {
         if matches!(new, New::Directory) {
             parent.as_directory()?.count_subdirectories(1);
         }
+        self.note_name(upper, &parent, name);
         self.touched(&parent);
         let entry = self.lookup_new(&parent, dir, name, matches!(new, New::Char00))?;
         Ok((entry, file))
@@ -259,6 +260,7 @@ impl FileSystem {
         })?;
         node.state.write().add_link(&parent, new_name);
         self.count_names(upper, &node, |nlink| nlink.saturating_add(1))?;
+        self.note_name(upper, &parent, new_name);
         self.touched(&parent);
         let attr = self.attr(&node)?;
         self.table.count(node.id);

@@ -194,16 +194,16 @@ fn refuse_untrusted(layers: &Stack) -> Result<(), OpenError> {
         let layer = root.layer();
         let broken = |error| lower_error(&layer.path, io::Error::other(error));
         let untrusted = |path, what, option| OpenError::Untrusted { path, what, option };
-        for entry in root.entries().map_err(broken)? {
+        for entry in root.listing().map_err(broken)?.iter() {
             let Some(kind) = entry.kind else { continue };
-            let path = layer.path.join(&*entry.name);
+            let path = layer.path.join(entry.name);
             if kind == rustix::fs::FileType::Directory {
-                let marks = root.child(&entry.name);
+                let marks = root.child(entry.name);
                 let redirected = marks.marks().map_err(broken)?.redirect.is_some();
                 if redirected && !layer.trust.redirect {
                     return Err(untrusted(path, "overlay.redirect", "redirect_dir=on"));
                 }
-            } else if let Found::Object(object) = root.lookup(&entry.name).map_err(broken)?
+            } else if let Found::Object(object) = root.lookup(entry.name).map_err(broken)?
                 && object.marks.metacopy
                 && !layer.trust.metacopy
             {

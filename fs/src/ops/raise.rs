@@ -303,7 +303,7 @@ impl FileSystem {
         let before = at.stat()?;
         let shown = self.shown_ctime(parent, &before);
         publish(dir.as_fd())?;
-        parent.as_directory()?.names_changed();
+        self.note_name(upper, parent, name);
         tracing::trace!(?name, "copied up");
         at.set_times(&copy_up::times(&before))?;
         if let Some(place) = parent.state.write().upper_mut() {

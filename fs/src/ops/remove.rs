@@ -67,6 +67,7 @@ impl FileSystem {
             }
             state.remove_link(parent, name);
         }
+        self.note_name(upper, parent, name);
         self.drop_name(upper, node)
     }
 
@@ -181,6 +182,7 @@ impl FileSystem {
             upper.put_whiteout(dir.as_fd(), name)?;
             node.state.write().remove_link(parent, name);
         }
+        self.note_name(upper, parent, name);
         Ok(())
     }
 

@@ -112,6 +112,8 @@ impl FileSystem {
                 }
                 _ => self.replace(upper, &from, &to, &source, target.as_ref())?,
             }
+            self.note_name(upper, &from.parent, from.name);
+            self.note_name(upper, &to.parent, to.name);
             count_moved(&from.parent, &to.parent, &source, target.as_deref(), mode)?;
             for node in [&from.parent, &to.parent, &source] {
                 self.touched(node);

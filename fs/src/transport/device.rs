@@ -127,7 +127,7 @@ impl Device {
         if reply.add(
             attr.ino,
             entry.next,
-            &entry.name,
+            entry.name,
             timeout,
             &attr,
             Generation(0),

@@ -345,15 +345,15 @@ impl Filesystem for Device {
     fn readdir(
         &self,
         _request: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
         let result = answer::run("readdir", || {
-            self.file_system.readdir(handle(fh), offset, &mut |entry| {
+            self.file_system.readdir(node(ino), offset, &mut |entry| {
                 let kind = wire::file_type(entry.kind);
-                !reply.add(INodeNo(entry.ino), entry.next, kind, &entry.name)
+                !reply.add(INodeNo(entry.ino), entry.next, kind, entry.name)
             })
         });
         match result {
@@ -365,14 +365,14 @@ impl Filesystem for Device {
     fn readdirplus(
         &self,
         _request: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         let result = answer::run("readdirplus", || {
             self.file_system
-                .readdirplus(handle(fh), offset, &mut |entry, found| {
+                .readdirplus(node(ino), offset, &mut |entry, found| {
                     self.add_plus(&mut reply, entry, found)
                 })
         });
@@ -400,14 +400,14 @@ impl Filesystem for Device {
     fn fsyncdir(
         &self,
         _request: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
+        ino: INodeNo,
+        _fh: FileHandle,
         data_only: bool,
         reply: ReplyEmpty,
     ) {
         answer::empty(
             answer::run("fsyncdir", || {
-                self.file_system.fsyncdir(handle(fh), data_only)
+                self.file_system.fsyncdir(node(ino), data_only)
             }),
             reply,
         );

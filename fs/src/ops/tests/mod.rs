@@ -74,14 +74,12 @@ fn find(fs: &FileSystem, path: &str) -> Result<Entry, Error> {
 }
 
 fn names(fs: &FileSystem, node: NodeId) -> Vec<String> {
-    let handle = fs.opendir(node).unwrap();
     let mut names = Vec::new();
-    let mut take = |entry: &DirEntry| {
+    let mut take = |entry: &DirEntry<'_>| {
         names.push(entry.name.to_string_lossy().into_owned());
         true
     };
-    fs.readdir(handle, 0, &mut take).unwrap();
-    fs.releasedir(handle);
+    fs.readdir(node, 0, &mut take).unwrap();
     names.retain(|name| name != "." && name != "..");
     names.sort();
     names
@@ -232,20 +230,14 @@ fn n1_a_directory_over_a_whiteout_is_opaque() {
     assert!(names(&fs, find(&fs, "d").unwrap().node).is_empty());
 }
 
-#[test]
-fn d1_a_scan_gives_each_name_once_whatever_changes_meanwhile() {
-    let world = World::new();
-    for index in 0..40 {
-        let layer = if index % 2 == 0 { "top" } else { "bottom" };
-        fs::write(world.path(&format!("{layer}/f{index}")), "").unwrap();
-    }
-    let fs = world.open();
-    let handle = fs.opendir(NodeId::ROOT).unwrap();
+/// Scans a directory of `f0` to `f39` by sevens, removing what was seen and making new names, and
+/// checks that each of the forty comes once.
+fn scan_while_changing(fs: &FileSystem, directory: NodeId) {
     let mut seen: Vec<String> = Vec::new();
     let mut offset = 0;
     loop {
         let (before, from) = (seen.len(), offset);
-        let mut take = |entry: &DirEntry| {
+        let mut take = |entry: &DirEntry<'_>| {
             if seen.len() == before + 7 {
                 return false;
             }
@@ -253,22 +245,100 @@ fn d1_a_scan_gives_each_name_once_whatever_changes_meanwhile() {
             offset = entry.next;
             true
         };
-        fs.readdir(handle, from, &mut take).unwrap();
+        fs.readdir(directory, from, &mut take).unwrap();
         if seen.len() == before {
             break;
         }
-        // f0, f1, ... go one by one behind the scan; new names come.
-        let gone = name("f0");
-        let _ = fs.unlink(NodeId::ROOT, gone);
-        let new = format!("new{before}");
-        fs.mkdir(&Caller::default(), NodeId::ROOT, name(&new), 0o755, 0)
-            .unwrap();
+        for gone in seen[before..].iter().filter(|name| name.starts_with('f')) {
+            fs.unlink(directory, name(gone)).unwrap();
+        }
+        if before < 40 {
+            let new = format!("new{before}");
+            fs.mkdir(&Caller::default(), directory, name(&new), 0o755, 0)
+                .unwrap();
+        }
     }
+    seen.retain(|name| !name.starts_with("new"));
     let mut wanted: Vec<String> = (0..40).map(|index| format!("f{index}")).collect();
     wanted.extend([".".to_owned(), "..".to_owned()]);
     wanted.sort();
     seen.sort();
     assert_eq!(seen, wanted);
+}
+
+#[test]
+fn d1_a_scan_of_a_merged_directory_gives_each_name_once_whatever_changes_meanwhile() {
+    let world = World::new();
+    for index in 0..40 {
+        let layer = ["top", "bottom", "upper"][index % 3];
+        fs::write(world.path(&format!("{layer}/f{index}")), "").unwrap();
+    }
+    scan_while_changing(&world.open(), NodeId::ROOT);
+}
+
+#[test]
+fn d1_a_scan_of_a_directory_of_the_upper_gives_each_name_once_whatever_changes_meanwhile() {
+    let world = World::new();
+    fs::create_dir(world.path("upper/d")).unwrap();
+    for index in 0..40 {
+        fs::write(world.path(&format!("upper/d/f{index}")), "").unwrap();
+    }
+    let fs = world.open();
+    let directory = find(&fs, "d").unwrap().node;
+    scan_while_changing(&fs, directory);
+}
+
+#[test]
+fn d1_a_listing_that_is_kept_follows_every_change() {
+    let world = World::new();
+    fs::create_dir_all(world.path("bottom/d/sub")).unwrap();
+    for index in 0..5 {
+        fs::write(world.path(&format!("bottom/d/f{index}")), "").unwrap();
+    }
+    let fs = world.open();
+    let d = find(&fs, "d").unwrap().node;
+    let caller = Caller::default();
+    let check = |step: &str| {
+        let kept = names(&fs, d);
+        let mut looked_up: Vec<String> = ["f0", "f1", "f2", "f3", "f4", "sub", "x", "y", "z"]
+            .iter()
+            .filter(|name| fs.lookup(d, OsStr::new(name)).is_ok())
+            .map(|name| (*name).to_owned())
+            .collect();
+        looked_up.sort();
+        assert_eq!(kept, looked_up, "after {step}");
+    };
+    check("nothing");
+    fs.mkdir(&caller, d, name("x"), 0o755, 0).unwrap();
+    check("mkdir");
+    fs.unlink(d, name("f0")).unwrap();
+    check("unlink");
+    fs.rename(d, name("f1"), d, name("f0"), RenameMode::Replace)
+        .unwrap();
+    check("rename over a whiteout");
+    fs.rename(d, name("x"), d, name("sub"), RenameMode::Exchange)
+        .unwrap();
+    check("exchange");
+    fs.rmdir(d, name("sub")).unwrap();
+    check("rmdir");
+    fs.link(find(&fs, "d/f2").unwrap().node, d, name("y"))
+        .unwrap();
+    check("link");
+    fs.rename(
+        d,
+        name("f3"),
+        NodeId::ROOT,
+        name("out"),
+        RenameMode::Replace,
+    )
+    .unwrap();
+    check("rename away");
+    fs.symlink(&caller, d, name("z"), name("nowhere")).unwrap();
+    fs.unlink(d, name("f4")).unwrap();
+    check("symlink and unlink");
+    fs.mknod(&caller, d, name("f4"), libc::S_IFCHR | 0o600, 0, 0)
+        .unwrap();
+    check("a char 0/0 node");
 }
 
 #[test]
