@@ -11,7 +11,7 @@ use tests::mounts::{Mount, Union, is_mounted, mount_line};
 use tests::process::{NO_FUSE, Output, Running, run, wait_until};
 use tests::programs;
 use tests::scratch::Scratch;
-use tests::stage::Stage;
+use tests::stage::{Stage, code};
 use tests::sys;
 
 fn layerfs(args: &[&str]) -> Output {
@@ -267,6 +267,27 @@ fn a_daemon_killed_in_the_middle_of_work_leaves_a_whole_tree() {
             assert_eq!(mode, 0o640, "round {round}: f{i}");
         }
     }
+}
+
+#[test]
+fn a7_a_remount_makes_it_read_only_and_writable_again() {
+    let stage = Stage::new(&[Layer::new().file("f", "f")]);
+    let point = text(stage.mount().path());
+    let remount = |options| layerfs(&["-o", options, point]);
+    remount("remount,ro").ok();
+    assert!(mount_line(stage.mount().path()).contains(" ro,"));
+    assert_eq!(code(fs::write(stage.m("f"), "g")), Err(libc::EROFS));
+    assert_eq!(code(fs::remove_file(stage.m("f"))), Err(libc::EROFS));
+    // As mount(8) calls its helpers: with all that /proc/mounts shows.
+    remount("rw,relatime,remount,user_id=0,group_id=0,default_permissions,allow_other").ok();
+    fs::write(stage.m("f"), "g").unwrap();
+    let open = fs::File::options().write(true).open(stage.m("f")).unwrap();
+    let error = layerfs(&["mount", "-o", "remount,ro", point]).one_line_error(1);
+    assert!(error.contains("busy"), "{error}");
+    drop(open);
+    let elsewhere = text(stage.scratch.path());
+    let error = layerfs(&["mount", "-o", "remount,ro", elsewhere]).one_line_error(1);
+    assert!(error.contains("not a mount point"), "{error}");
 }
 
 #[test]

@@ -127,6 +127,9 @@ fn fuse_overlayfs(mut args: FuseOverlayfs) -> Result<(), String> {
             .apply(list, false)
             .map_err(|error| error.to_string())?;
     }
+    if options.remount {
+        return mount::remount(&options, &mountpoint);
+    }
     let plan = options.plan().map_err(|error| error.to_string())?;
     mount::start(&plan, &mountpoint, args.foreground || args.debug)
 }
@@ -138,6 +141,12 @@ fn mount_helper(args: &MountHelper) -> Result<(), String> {
         options
             .apply(list, args.sloppy)
             .map_err(|error| error.to_string())?;
+    }
+    if options.remount {
+        return match args.fake {
+            true => Ok(()),
+            false => mount::remount(&options, &args.mountpoint),
+        };
     }
     let plan = options.plan().map_err(|error| error.to_string())?;
     if args.fake {

@@ -30,6 +30,7 @@ Options for -o (several in one list, or -o repeated):
   redirect_dir=follow|off   believe renamed directories found in lowers, or refuse such lowers
   allow_root                only root may enter (default: everybody, permissions are checked)
   noacl                     the kernel does not enforce POSIX ACLs
+  remount                   change the flags (ro, nosuid, noatime, ...) of the layerfs mounted there
   lowerdir=A:B, lowerdir+=A, upperdir=U, workdir=W
                             the layers, as overlayfs and fuse-overlayfs name them; a colon, comma
                             or backslash in a path is written with a backslash before it";
@@ -83,8 +84,16 @@ pub(super) fn run(args: Args) -> Result<(), String> {
     options.work = args.work.or(options.work);
     options.read_only |= args.read_only;
     options.volatile |= args.volatile;
+    if options.remount {
+        return remount(&options, &args.mountpoint);
+    }
     let plan = options.plan().map_err(|error| error.to_string())?;
     start(&plan, &args.mountpoint, args.foreground)
+}
+
+/// Changes the flags (`ro`, `nosuid`, ...) of the layerfs that is mounted there.
+pub(super) fn remount(options: &Options, mountpoint: &Path) -> Result<(), String> {
+    transport::remount(mountpoint, &options.mount_options()).map_err(|error| error.to_string())
 }
 
 /// Mounts and serves; returns when it is unmounted, or, in the parent of a background mount, when

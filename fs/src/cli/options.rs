@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) work: Option<PathBuf>,
     pub(super) read_only: bool,
     pub(super) volatile: bool,
+    /// Change the flags of a mount that is there (mount -o remount), make none.
+    pub(super) remount: bool,
     fsname: Option<OsString>,
     nosuid: bool,
     nodev: bool,
@@ -194,6 +196,7 @@ impl Options {
             "allow_root" => (&mut self.private, true),
             "volatile" => (&mut self.volatile, true),
             "noacl" => (&mut self.noacl, true),
+            "remount" => (&mut self.remount, true),
             _ => return Ok(false),
         };
         if word.value.is_some() {
@@ -241,27 +244,16 @@ impl Options {
         if self.lowers.is_empty() {
             return Err(OptionError::NoLower);
         }
+        let shown = self.mount_options();
         let upper = match (self.upper, self.work) {
             (Some(upper), Some(work)) => Some(UpperConfig { upper, work }),
             (Some(upper), None) => return Err(OptionError::NoWork(upper)),
             (None, Some(work)) => return Err(OptionError::NoUpper(work)),
             (None, None) => None,
         };
-        let default = MountOptions::default();
         let mount = MountOptions {
-            fsname: self.fsname.unwrap_or(default.fsname),
             read_only: self.read_only || upper.is_none(),
-            nosuid: self.nosuid,
-            nodev: self.nodev,
-            noexec: self.noexec,
-            noatime: self.noatime,
-            sync: self.sync,
-            dirsync: self.dirsync,
-            allow_other: !self.private,
-            acl: !self.noacl,
-            timeout: self.timeout.unwrap_or(default.timeout),
-            threads: self.threads.unwrap_or(default.threads),
-            stop_on_signals: true,
+            ..shown
         };
         let config = Config {
             lowers: self.lowers,
@@ -273,6 +265,26 @@ impl Options {
             noatime: self.noatime,
         };
         Ok(Plan { config, mount })
+    }
+
+    /// How the mount is shown.
+    pub(super) fn mount_options(&self) -> MountOptions {
+        let default = MountOptions::default();
+        MountOptions {
+            fsname: self.fsname.clone().unwrap_or(default.fsname),
+            read_only: self.read_only,
+            nosuid: self.nosuid,
+            nodev: self.nodev,
+            noexec: self.noexec,
+            noatime: self.noatime,
+            sync: self.sync,
+            dirsync: self.dirsync,
+            allow_other: !self.private,
+            acl: !self.noacl,
+            timeout: self.timeout.unwrap_or(default.timeout),
+            threads: self.threads.unwrap_or(default.threads),
+            stop_on_signals: true,
+        }
     }
 }
 
@@ -300,9 +312,7 @@ fn refused(word: &Word<'_>) -> Result<bool, OptionError> {
         ("fsync", value) if value != "1" => word.unsupported("use volatile to give up syncing"),
         ("subtype", value) if value != "layerfs" => word.unsupported("it is always layerfs"),
         ("verity", value) if value != "off" => word.unsupported("fs-verity is not supported"),
-        ("remount" | "bind" | "rbind" | "move", _) => {
-            word.unsupported("is for mount(8) itself: unmount and mount again")
-        }
+        ("bind" | "rbind" | "move", _) => word.unsupported("is for mount(8) itself"),
         _ => Ok(false),
     }
 }
@@ -317,6 +327,8 @@ fn meaningless(word: &Word<'_>) -> Result<bool, OptionError> {
         "nfs_export" | "xattr_permissions" | "noxattrs" | "fsync" | "subtype" | "verity" => true,
         // Hints about speed, which change nothing that can be seen.
         "max_idle_threads" | "clone_fd" | "fast_ino" | "writeback" => true,
+        // What /proc/mounts shows of us: mount -o remount gives it back.
+        "user_id" | "group_id" | "rootmode" | "max_read" => true,
         // Directories always have one link here.
         "static_nlink" => true,
         // Words of fstab(5) for mount(8), systemd and other readers.

@@ -102,7 +102,7 @@ fn what_would_change_meaning_is_refused() {
         "fsync=0",
         "noxattrs=1",
         "nfs_export=on",
-        "remount",
+        "bind",
     ] {
         let error = parse(&[list]).expect_err(list);
         assert!(

@@ -27,5 +27,7 @@ mod wire;
 
 pub use background::{Report, Side, background};
 pub use errno::errno;
-pub use mount::{FOREVER, MountError, MountOptions, UnmountError, check_mountpoint, unmount};
+pub use mount::{
+    FOREVER, MountError, MountOptions, UnmountError, check_mountpoint, remount, unmount,
+};
 pub use serve::{ServeError, prepare_process, serve};

@@ -296,7 +296,7 @@ impl Mounted {
     }
 }
 
-/// Why an unmount failed.
+/// Why an unmount or a remount failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnmountError {
@@ -333,7 +333,7 @@ pub enum UnmountError {
         path: PathBuf,
     },
     /// The kernel refused.
-    #[error("unmount {}: {source}", path.display())]
+    #[error("{}: the kernel refused: {source}", path.display())]
     Refused {
         /// As given.
         path: PathBuf,
@@ -362,23 +362,7 @@ pub enum UnmountError {
 /// See [`UnmountError`].
 pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<(), UnmountError> {
     let given = || mountpoint.to_owned();
-    let path = table::resolve(mountpoint).map_err(|source| UnmountError::Path {
-        path: given(),
-        source,
-    })?;
-    match table::at(&path).map_err(|source| UnmountError::Path {
-        path: given(),
-        source,
-    })? {
-        None => return Err(UnmountError::NotMounted { path: given() }),
-        Some(mount) if mount.kind != table::TYPE => {
-            return Err(UnmountError::NotLayerfs {
-                path: given(),
-                kind: mount.kind,
-            });
-        }
-        Some(_) => {}
-    }
+    let path = layerfs_at(mountpoint)?;
     let daemon = if lazy { None } else { daemon_of(&path) };
     let detach = if lazy {
         MntFlags::MNT_DETACH
@@ -400,6 +384,40 @@ pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<(), UnmountError> {
             Err(UnmountError::StillSyncing { path: given(), pid })
         }
         _ => Ok(()),
+    }
+}
+
+/// Changes the flags of the layerfs at `mountpoint` to those of `options` (mount -o remount); what it
+/// shows and who serves it stay as they are.
+///
+/// # Errors
+/// See [`UnmountError`]; `Refused` with EBUSY if it shall be read-only and files are open for writing.
+pub fn remount(mountpoint: &Path, options: &MountOptions) -> Result<(), UnmountError> {
+    let path = layerfs_at(mountpoint)?;
+    let flags = options.flags() | MsFlags::MS_REMOUNT;
+    nix::mount::mount(None::<&str>, &path, None::<&str>, flags, None::<&str>).map_err(|errno| {
+        UnmountError::Refused {
+            path,
+            source: errno.into(),
+        }
+    })
+}
+
+/// The path, without symlinks, of the layerfs that is mounted at `mountpoint`.
+fn layerfs_at(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
+    let given = || mountpoint.to_owned();
+    let unreachable = |source| UnmountError::Path {
+        path: given(),
+        source,
+    };
+    let path = table::resolve(mountpoint).map_err(unreachable)?;
+    match table::at(&path).map_err(unreachable)? {
+        None => Err(UnmountError::NotMounted { path: given() }),
+        Some(mount) if mount.kind != table::TYPE => Err(UnmountError::NotLayerfs {
+            path: given(),
+            kind: mount.kind,
+        }),
+        Some(_) => Ok(path),
     }
 }
 
