@@ -325,7 +325,12 @@ fn declared_modules_and_files_are_the_same() {
     ] {
         assert_none(&module_faults(&sources(&[krate])));
     }
-    for area in ["tests/fs", "tests/runner", "tests/hostile"] {
+    for area in [
+        "tests/fs",
+        "tests/runner",
+        "tests/hostile",
+        "tests/conformance",
+    ] {
         let files = sources(&[area]);
         assert_none(&module_faults(&files));
         let main = &files

@@ -19,6 +19,22 @@ pub fn runner() -> &'static Path {
     PATH.get_or_init(|| find("runner", "RUNNER_BIN"))
 }
 
+/// A conformance suite that `tests/run` installs from crates.io into `target/tools`.
+pub fn suite(name: &str) -> PathBuf {
+    let path = workspace().join("target/tools/bin").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: ./tests/run installs it (see SUITES there)",
+        path.display()
+    );
+    path
+}
+
+/// Whether the long form of the suites is wanted (`./tests/run --long`).
+pub fn long() -> bool {
+    std::env::var_os("TESTS_LONG").is_some()
+}
+
 fn find(name: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         let path = PathBuf::from(path);
