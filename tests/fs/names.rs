@@ -1,13 +1,14 @@
 //! N1–N5: removing, renaming and linking, on every mix of lower, upper and merged objects.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tests::layers::Layer;
 use tests::operations::{Op, apply};
 use tests::snapshot::{Snapshot, View};
-use tests::stage::{START, Stage, code};
+use tests::stage::{START, Stage, code, raw};
 
 /// Objects of each kind that a rename can meet, in a lower; [`prepare`] adds those of the upper.
 fn layers() -> [Layer; 2] {
@@ -346,4 +347,41 @@ fn a5_names_to_255_bytes_and_odd_ones() {
         results
     });
     stage.same_after_remount();
+}
+
+/// As on ext4 where the transport carries it; without a trace where not.
+#[test]
+fn n6_a_file_without_a_name_gets_one_by_linkat() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let stage = Stage::new(&layers());
+    let mut unnamed = fs::OpenOptions::new();
+    unnamed.read(true).write(true).custom_flags(libc::O_TMPFILE);
+    let mut file = match unnamed.mode(0o640).open(stage.m("merged")) {
+        Ok(file) => file,
+        Err(error) => {
+            assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+            return stage.same("after a refusal");
+        }
+    };
+    file.write_all(b"unnamed").unwrap();
+    assert_eq!(file.metadata().unwrap().nlink(), 0);
+    stage.same("nobody sees it yet");
+    let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |name: &Path| {
+        let follow = rustix::fs::AtFlags::SYMLINK_FOLLOW;
+        raw(rustix::fs::linkat(
+            rustix::fs::CWD,
+            &*through,
+            rustix::fs::CWD,
+            name,
+            follow,
+        ))
+    };
+    assert_eq!(link(&stage.m("lower-file")), Err(libc::EEXIST));
+    assert_eq!(link(&stage.m("merged/named")), Ok(()));
+    assert_eq!(fs::read(stage.m("merged/named")).unwrap(), b"unnamed");
+    let meta = fs::metadata(stage.m("merged/named")).unwrap();
+    assert_eq!((meta.nlink(), meta.mode() & 0o7777), (1, 0o640));
 }
