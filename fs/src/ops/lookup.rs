@@ -8,7 +8,6 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
@@ -22,8 +21,8 @@ use crate::layer::LayerDir;
 use crate::marks::{Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 use crate::types::{Entry, Kind, NodeId};
-use crate::union::lower::{Lower, LowerFile, Stack, lower_number};
-use crate::union::numbers::number;
+use crate::union::lower::{Lower, LowerFile, Stack};
+use crate::union::numbers::{lower_number, number, origin_of, shown_number};
 use crate::upper::{Form, Origin, Upper};
 
 /// What a name means, before anybody is told.
@@ -41,9 +40,6 @@ pub(super) struct Resolved {
     /// through a layer's name).
     pub in_upper: bool,
 }
-
-/// A position that says "`ino` is the number to show itself", for objects whose number is a hash.
-const AS_IT_IS: u16 = u16::MAX;
 
 impl FileSystem {
     /// Looks a name up; counts one lookup of the node.
@@ -129,7 +125,10 @@ impl FileSystem {
         }
         let lowers = match opaque {
             true => Stack::from([]),
-            false => self.merged_below(&marks, name, around)?,
+            false => match self.layers.behind(&marks, name, around)? {
+                Lower::Directory(stack, _) => stack,
+                _ => Stack::from([]),
+            },
         };
         let ino = match lowers.first() {
             Some(top) => lower_number(top, &top.own_stat()?),
@@ -146,20 +145,6 @@ impl FileSystem {
             place: Place::Upper(Box::new(place)),
             lowers,
             in_upper: true,
-        })
-    }
-
-    /// The directories of the layers that an upper directory shows: those of its name, or those its
-    /// redirect names.
-    fn merged_below(&self, marks: &Marks, name: &OsStr, around: &[Arc<LayerDir>]) -> Result<Stack> {
-        let found = match &marks.redirect {
-            Some(path) if path.as_bytes().first() == Some(&b'/') => self.layers.resolve(path)?,
-            Some(other) => self.layers.lookup(around, other)?,
-            None => self.layers.lookup(around, name)?,
-        };
-        Ok(match found {
-            Lower::Directory(stack, _) => stack,
-            _ => Stack::from([]),
         })
     }
 
@@ -213,12 +198,7 @@ impl FileSystem {
         name: &OsStr,
         around: &[Arc<LayerDir>],
     ) -> Result<Box<LowerFile>> {
-        let found = match &marks.redirect {
-            Some(path) if path.as_bytes().first() == Some(&b'/') => self.layers.resolve(path)?,
-            Some(other) => self.layers.lookup(around, other)?,
-            None => self.layers.lookup(around, name)?,
-        };
-        match found {
+        match self.layers.behind(marks, name, around)? {
             Lower::File(file, stat) if kind_of_stat(&stat) == Kind::File => Ok(file),
             _ => {
                 tracing::warn!(?name, redirect = ?marks.redirect, "a copy's data is in no layer");
@@ -277,27 +257,6 @@ impl FileSystem {
         });
         node.add_link(parent, name);
         node
-    }
-}
-
-/// The identity of a layer's object for records and the index.
-pub(super) fn origin_of(dir: &LayerDir, stat: &Stat) -> Origin {
-    let shown = lower_number(dir, stat);
-    let position = dir.layer().position;
-    let plain = number(position, stat.st_ino, None) == shown;
-    let (position, ino) = if plain {
-        (position, stat.st_ino)
-    } else {
-        (AS_IT_IS, shown)
-    };
-    Origin::of(position, ino)
-}
-
-/// The st_ino that a record says.
-fn shown_number(origin: &Origin) -> u64 {
-    match origin.position {
-        AS_IT_IS => origin.ino,
-        position => number(position, origin.ino, None),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Layers and upper become a file system.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,13 +11,13 @@ use super::FileSystem;
 use super::settle::Waiting;
 use crate::error::{OpenError, Result};
 use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperPlace};
-use crate::layer::{Layer, LayerDir, Trust};
+use crate::layer::Trust;
 use crate::marks::{Found, Opaque};
 use crate::sys::fdcache::FdCache;
-use crate::sys::mounts::{is_top, lies_in, open_directory};
-use crate::types::{Config, Kind, Metacopy, NodeId, UpperConfig};
-use crate::union::lower::{Layers, Stack, lower_number};
-use crate::union::numbers::LAYERS_MAX;
+use crate::types::{Config, Kind, Metacopy, NodeId};
+use crate::union::lower::{Layers, Stack};
+use crate::union::numbers::lower_number;
+use crate::union::stack::{Source, check_apart, lower_error};
 use crate::upper::Upper;
 
 impl FileSystem {
@@ -36,22 +35,25 @@ impl FileSystem {
         let fds = Arc::new(FdCache::new());
         let writable = config.upper.as_ref().filter(|_| !config.read_only);
         let hidden = match &config.upper {
-            Some(upper) => check_overlaps(config, upper)?,
+            Some(ours) => {
+                let ours = [("upper", &*ours.upper), ("work", &*ours.work)];
+                check_apart(&config.lowers, &ours)?
+            }
             None => Vec::new(),
         };
-        let layers = open_layers(config, &hidden, &fds)?;
+        let layers = Layers::open(sources(config, hidden), &fds)?;
         if let Some(upper) = config.upper.as_ref().filter(|_| config.read_only) {
             Upper::check_readable(upper)?;
         }
         let upper = match writable {
-            Some(upper) => Some(Upper::open(upper, config.volatile, &fingerprint(&layers)?)?),
+            Some(upper) => Some(Upper::open(upper, config.volatile, &layers.fingerprint()?)?),
             None => None,
         };
         refuse_untrusted(&layers)?;
         rustix::process::umask(Mode::empty());
         let root = root_node(&layers, upper.as_ref(), &fds)?;
         let file_system = Self {
-            layers: Layers(layers),
+            layers,
             upper,
             table: Table::new(root),
             files: Handles::starting_at(1),
@@ -84,113 +86,31 @@ impl FileSystem {
     }
 }
 
-fn open_layers(
-    config: &Config,
-    hidden: &[(u64, u64)],
-    fds: &Arc<FdCache>,
-) -> Result<Stack, OpenError> {
+/// The sources of the layers, topmost first.
+fn sources<'a>(config: &'a Config, hidden: Vec<(u64, u64)>) -> Vec<Source<'a>> {
     let trust = Trust {
         redirect: config.trust_redirect,
         metacopy: config.metacopy == Metacopy::Follow,
     };
     // An upper that is only read is a layer that we trust: it is ours.
-    let ours = Trust {
-        redirect: true,
-        metacopy: true,
-    };
     let own = config.upper.iter().filter(|_| config.read_only);
-    let paths: Vec<(&Path, Trust)> = own
-        .map(|upper| (&*upper.upper, ours))
-        .chain(config.lowers.iter().map(|path| (&**path, trust)))
-        .collect();
-    if paths.len() > LAYERS_MAX {
-        return Err(lower_error(
-            &config.lowers[0],
-            io::Error::other(format!("more than {LAYERS_MAX} layers")),
-        ));
-    }
-    let count = paths.len();
-    let open = |(index, (path, trust)): (usize, (&Path, Trust))| {
-        let hidden = if trust == ours && index == 0 {
-            Vec::new()
-        } else {
-            hidden.to_vec()
-        };
-        Layer::open(path, (count - index) as u16, trust, hidden, fds.clone())
-            .map_err(|error| lower_error(path, error.into()))
-    };
-    paths.into_iter().enumerate().map(open).collect()
-}
-
-fn lower_error(path: &Path, source: io::Error) -> OpenError {
-    OpenError::Path {
-        role: "lower",
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// What we write must not lie in a lower, nor a lower in it: it would change below us. Only with `/` as a
-/// lower that cannot be helped: then the two trees are hidden from the layer. Gives the trees to hide.
-fn check_overlaps(config: &Config, upper: &UpperConfig) -> Result<Vec<(u64, u64)>, OpenError> {
-    let open = |role, path: &Path| {
-        open_directory(path).map_err(|error| OpenError::Path {
-            role,
-            path: path.to_owned(),
-            source: error.into(),
-        })
-    };
-    let ours: [(&'static str, &Path, OwnedFd); 2] = [
-        ("upper", &upper.upper, open("upper", &upper.upper)?),
-        ("work", &upper.work, open("work", &upper.work)?),
-    ];
-    for path in &config.lowers {
-        let lower = open("lower", path)?;
-        for (role, ours_path, fd) in &ours {
-            let error = |error: rustix::io::Errno| lower_error(path, error.into());
-            if lies_in(&lower, fd).map_err(error)? {
-                return Err(OpenError::Overlap {
-                    inner_role: "lower",
-                    inner: path.clone(),
-                    outer_role: role,
-                    outer: (*ours_path).to_owned(),
-                });
-            }
-            if lies_in(fd, &lower).map_err(error)? && !is_top(&lower).map_err(error)? {
-                return Err(OpenError::Overlap {
-                    inner_role: role,
-                    inner: (*ours_path).to_owned(),
-                    outer_role: "lower",
-                    outer: path.clone(),
-                });
-            }
-        }
-    }
-    let identity = |fd: &OwnedFd| {
-        rustix::fs::fstat(fd)
-            .map(|stat| (stat.st_dev, stat.st_ino))
-            .map_err(|error| lower_error(&upper.upper, error.into()))
-    };
-    Ok(vec![identity(&ours[0].2)?, identity(&ours[1].2)?])
-}
-
-/// What the index of the upper depends on: the layers' roots, from the lowest up, so that it is known
-/// again when it is the same stack.
-fn fingerprint(layers: &Stack) -> Result<String, OpenError> {
-    let mut lines = String::from("1\n");
-    for root in layers.iter().rev() {
-        let stat = root
-            .own_stat()
-            .map_err(|error| lower_error(&root.layer().path, io::Error::other(error)))?;
-        lines.push_str(&format!("{} {:x}\n", root.layer().position, stat.st_ino));
-    }
-    Ok(lines)
+    let own = own.map(|upper| Source {
+        path: &upper.upper,
+        trust: Trust::ALL,
+        hidden: Vec::new(),
+    });
+    let lowers = config.lowers.iter().map(|path| Source {
+        path,
+        trust,
+        hidden: hidden.clone(),
+    });
+    own.chain(lowers).collect()
 }
 
 /// R4, as early as it costs nothing: marks on a layer's root and on what lies directly in it are
 /// refused at once; deeper ones when they are met.
-fn refuse_untrusted(layers: &Stack) -> Result<(), OpenError> {
-    for root in layers.iter() {
+fn refuse_untrusted(layers: &Layers) -> Result<(), OpenError> {
+    for root in layers.0.iter() {
         let layer = root.layer();
         let broken = |error| lower_error(&layer.path, io::Error::other(error));
         let untrusted = |path, what, option| OpenError::Untrusted { path, what, option };
@@ -214,13 +134,17 @@ fn refuse_untrusted(layers: &Stack) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn root_node(layers: &Stack, upper: Option<&Upper>, fds: &Arc<FdCache>) -> Result<Node, OpenError> {
+fn root_node(
+    layers: &Layers,
+    upper: Option<&Upper>,
+    fds: &Arc<FdCache>,
+) -> Result<Node, OpenError> {
     let broken = |error| OpenError::Path {
         role: "lower",
-        path: layers[0].layer().path.clone(),
+        path: layers.0[0].layer().path.clone(),
         source: io::Error::other(error),
     };
-    let merged = merged_root(layers).map_err(broken)?;
+    let merged = layers.merged_root().map_err(broken)?;
     let stat = merged[0].own_stat().map_err(broken)?;
     let ino = lower_number(&merged[0], &stat);
     let key = fds.key();
@@ -251,16 +175,4 @@ fn root_node(layers: &Stack, upper: Option<&Upper>, fds: &Arc<FdCache>) -> Resul
         Some(directory),
         state,
     ))
-}
-
-/// The roots of the layers down to an opaque one.
-fn merged_root(layers: &Stack) -> Result<Stack> {
-    let mut merged: Vec<Arc<LayerDir>> = Vec::new();
-    for root in layers.iter() {
-        merged.push(root.clone());
-        if root.marks()?.opaque == Opaque::Yes {
-            break;
-        }
-    }
-    Ok(merged.into())
 }

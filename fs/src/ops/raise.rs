@@ -16,7 +16,6 @@ use std::sync::Arc;
 use rustix::fs::{OFlags, Stat, fdatasync};
 
 use super::FileSystem;
-use super::lookup::origin_of;
 use super::place::{ctime_of, kind_of_stat};
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Link, Node, Place, Unsettled, UpperPlace};
@@ -24,6 +23,7 @@ use crate::sys::at::At;
 use crate::types::{Kind, Metacopy};
 use crate::union::copy_up::{self, Data};
 use crate::union::lower::LowerFile;
+use crate::union::numbers::origin_of;
 use crate::upper::stage::Staged;
 use crate::upper::{Origin, PRESENT, Upper};
 

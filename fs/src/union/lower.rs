@@ -17,10 +17,9 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::numbers::number;
 use crate::error::{Error, Result};
 use crate::layer::LayerDir;
-use crate::marks::{Found, Object, Opaque};
+use crate::marks::{Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 
 /// The directories of one name, topmost first; empty where no layer has it.
@@ -98,6 +97,16 @@ impl Layers {
             Some(stat) => Lower::Directory(merged.into(), stat),
             None => Lower::Absent,
         })
+    }
+
+    /// What the layers have for an object `name` of the upper, whose directory merges `around`: that of its
+    /// name, or that which its redirect names.
+    pub fn behind(&self, marks: &Marks, name: &OsStr, around: &[Arc<LayerDir>]) -> Result<Lower> {
+        match &marks.redirect {
+            Some(path) if path.as_bytes().first() == Some(&b'/') => self.resolve(path),
+            Some(other) => self.lookup(around, other),
+            None => self.lookup(around, name),
+        }
     }
 
     /// What an absolute path means in the layers alone, as redirects say it.
@@ -226,13 +235,6 @@ impl LowerFile {
         path.push(&*self.name);
         path
     }
-}
-
-/// The st_ino of an object of a layer.
-pub fn lower_number(dir: &LayerDir, stat: &Stat) -> u64 {
-    let layer = dir.layer();
-    let foreign = (stat.st_dev != layer.device()).then_some(stat.st_dev);
-    number(layer.position, stat.st_ino, foreign)
 }
 
 fn is_regular(stat: &Stat) -> bool {

@@ -11,11 +11,19 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
+use rustix::fs::Stat;
+
+use crate::layer::LayerDir;
+use crate::upper::Origin;
+
 /// The most layers a mount may have.
 pub const LAYERS_MAX: usize = (1 << 15) - 1;
 
 const BITS: u32 = 48;
 const ODD: u64 = 1 << 63;
+
+/// The position of a record whose number is the st_ino itself: of objects whose st_ino is a hash.
+pub const AS_IT_IS: u16 = u16::MAX;
 
 /// The st_ino of inode `ino` of the layer at `position` (0: the upper). `foreign` is the device it
 /// lies on if that is not the layer's own.
@@ -27,6 +35,31 @@ pub fn number(position: u16, ino: u64, foreign: Option<u64>) -> u64 {
     // DefaultHasher::new is the same in every process, which RandomState is not.
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     ODD | hasher.hash_one((position, ino, foreign))
+}
+
+/// The st_ino of an object of a layer, found in the directory `dir` (or that directory itself).
+pub fn lower_number(dir: &LayerDir, stat: &Stat) -> u64 {
+    let layer = dir.layer();
+    let foreign = (stat.st_dev != layer.device()).then_some(stat.st_dev);
+    number(layer.position, stat.st_ino, foreign)
+}
+
+/// The identity of a layer's object, for records and the index.
+pub fn origin_of(dir: &LayerDir, stat: &Stat) -> Origin {
+    let shown = lower_number(dir, stat);
+    let position = dir.layer().position;
+    match number(position, stat.st_ino, None) == shown {
+        true => Origin::of(position, stat.st_ino),
+        false => Origin::of(AS_IT_IS, shown),
+    }
+}
+
+/// The st_ino that a record says.
+pub fn shown_number(origin: &Origin) -> u64 {
+    match origin.position {
+        AS_IT_IS => origin.ino,
+        position => number(position, origin.ino, None),
+    }
 }
 
 #[cfg(test)]

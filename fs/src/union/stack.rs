@@ -1,0 +1,130 @@
+//! The layers of a mount, opened as one stack.
+//!
+//! ```text
+//!   sources, topmost first ─> Layers: root of layer n, .., root of layer 1     (positions from the bottom)
+//!                               ├─ fingerprint   which layers these are, for what an upper remembers of them
+//!                               └─ merged root   the roots down to an opaque one
+//! ```
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::lower::{Layers, Stack};
+use super::numbers::LAYERS_MAX;
+use crate::error::{OpenError, Result};
+use crate::layer::{Layer, LayerDir, Trust};
+use crate::marks::Opaque;
+use crate::sys::fdcache::FdCache;
+use crate::sys::mounts::{is_top, lies_in, open_directory};
+
+/// A layer that is to be opened.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// Whether it is believed.
+    pub trust: Trust,
+    /// (device, inode) of directories in it that are not of the layer.
+    pub hidden: Vec<(u64, u64)>,
+}
+
+impl Layers {
+    /// Opens the layers, topmost first.
+    pub fn open(sources: Vec<Source<'_>>, fds: &Arc<FdCache>) -> Result<Self, OpenError> {
+        let count = sources.len();
+        if let Some(first) = sources.first().filter(|_| count > LAYERS_MAX) {
+            let why = io::Error::other(format!("more than {LAYERS_MAX} layers"));
+            return Err(lower_error(first.path, why));
+        }
+        let open = |(index, source): (usize, Source<'_>)| {
+            let position = (count - index) as u16;
+            Layer::open(
+                source.path,
+                position,
+                source.trust,
+                source.hidden,
+                fds.clone(),
+            )
+            .map_err(|error| lower_error(source.path, error.into()))
+        };
+        let roots: Result<Stack, OpenError> = sources.into_iter().enumerate().map(open).collect();
+        roots.map(Self)
+    }
+
+    /// What the index of an upper depends on: the layers' roots, from the lowest up, so that it is known
+    /// again when it is the same stack.
+    pub fn fingerprint(&self) -> Result<String, OpenError> {
+        let mut lines = String::from("1\n");
+        for root in self.0.iter().rev() {
+            let stat = root
+                .own_stat()
+                .map_err(|error| lower_error(&root.layer().path, io::Error::other(error)))?;
+            lines.push_str(&format!("{} {:x}\n", root.layer().position, stat.st_ino));
+        }
+        Ok(lines)
+    }
+
+    /// The roots of the layers down to an opaque one.
+    pub fn merged_root(&self) -> Result<Stack> {
+        let mut merged: Vec<Arc<LayerDir>> = Vec::new();
+        for root in self.0.iter() {
+            merged.push(root.clone());
+            if root.marks()?.opaque == Opaque::Yes {
+                break;
+            }
+        }
+        Ok(merged.into())
+    }
+}
+
+/// What is wrong with a lower.
+pub fn lower_error(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Path {
+        role: "lower",
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// What we write (`ours`: role and path) must not lie in a lower, nor a lower in it: it would change below
+/// us. Only with `/` as a lower that cannot be helped: then the trees are hidden from the layer. Gives the
+/// (device, inode) of the trees to hide.
+pub fn check_apart(
+    lowers: &[PathBuf],
+    ours: &[(&'static str, &Path)],
+) -> Result<Vec<(u64, u64)>, OpenError> {
+    let open = |role, path: &Path| {
+        open_directory(path).map_err(|error| OpenError::Path {
+            role,
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    };
+    let overlap = |(inner_role, inner): (_, &Path), (outer_role, outer): (_, &Path)| {
+        Err(OpenError::Overlap {
+            inner_role,
+            inner: inner.to_owned(),
+            outer_role,
+            outer: outer.to_owned(),
+        })
+    };
+    let mut hidden = Vec::new();
+    for &(role, path) in ours {
+        let fd: OwnedFd = open(role, path)?;
+        for lower_path in lowers {
+            let lower = open("lower", lower_path)?;
+            let error = |error: rustix::io::Errno| lower_error(lower_path, error.into());
+            if lies_in(&lower, &fd).map_err(error)? {
+                return overlap(("lower", lower_path), (role, path));
+            }
+            if lies_in(&fd, &lower).map_err(error)? && !is_top(&lower).map_err(error)? {
+                return overlap((role, path), ("lower", lower_path));
+            }
+        }
+        let stat = rustix::fs::fstat(&fd).map_err(|error| lower_error(path, error.into()))?;
+        hidden.push((stat.st_dev, stat.st_ino));
+    }
+    Ok(hidden)
+}
