@@ -1,12 +1,13 @@
 //! System calls that std, rustix and nix lack or leave raw, and thin safe wrappers over them.
 //!
 //! ```text
-//!   at       an object's address (dirfd + name, or an O_PATH fd) and everything done to it
-//!   creds    create files as somebody else without losing our capabilities
-//!   fdcache  a bounded cache of directory fds
+//!   at          an object's address (dirfd + name, or an O_PATH fd) and everything done to it
+//!   creds       create files as somebody else without losing our capabilities
+//!   fdcache     a bounded cache of directory fds
 //!   filesystem  what a file system below promises
-//!   flags    the chattr ioctls
-//!   mounts   a private read-only clone of a layer's mount
+//!   flags       the chattr ioctls
+//!   mounts      a private read-only clone of a layer's mount
+//!   xattr       extended attributes by directory and name
 //! ```
 //!
 //! Every `unsafe` block of the crate's lower floors is here.
@@ -17,3 +18,4 @@ pub mod fdcache;
 pub mod filesystem;
 pub mod flags;
 pub mod mounts;
+mod xattr;
