@@ -1,6 +1,7 @@
 //! The operations without any mount: what FUSE would ask, asked directly.
 
 mod durability;
+mod races;
 
 use std::ffi::OsStr;
 use std::fs;
