@@ -15,12 +15,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::sys::fdcache::FdKey;
+use crate::sys::lock::{Mutex, RwLock};
 use crate::types::{Kind, NodeId, Time};
 use crate::union::lower::{LowerFile, Stack};
 use crate::upper::Origin;

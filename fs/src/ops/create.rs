@@ -10,7 +10,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{Dev, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
@@ -22,6 +21,7 @@ use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, UpperPlace};
 use crate::marks::Found;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
+use crate::sys::lock::RwLock;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
 use crate::union::birth::{ACL_ACCESS, ACL_DEFAULT, Born, Inheritance};
 use crate::union::copy_up;

@@ -7,7 +7,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{
     FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
 };
@@ -18,6 +17,7 @@ use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
 use crate::sys::at::At;
+use crate::sys::lock::RwLock;
 use crate::types::{Handle, Kind, NodeId, Seek};
 
 impl FileSystem {

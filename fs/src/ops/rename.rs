@@ -16,7 +16,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
 
@@ -27,6 +26,7 @@ use super::remove::lock_names;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Node, State};
 use crate::sys::at::At;
+use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId, RenameMode};
 use crate::union::copy_up;
 use crate::upper::{Form, Origin, PRESENT, Upper};

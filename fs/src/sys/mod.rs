@@ -6,6 +6,7 @@
 //!   fdcache     a bounded cache of directory fds
 //!   filesystem  what a file system below promises
 //!   flags       the chattr ioctls
+//!   lock        the locks, which a test can put under a scheduler
 //!   mounts      a private read-only clone of a layer's mount
 //!   xattr       extended attributes by directory and name
 //! ```
@@ -17,5 +18,6 @@ pub mod creds;
 pub mod fdcache;
 pub mod filesystem;
 pub mod flags;
+pub mod lock;
 pub mod mounts;
 mod xattr;

@@ -1,6 +1,8 @@
 //! The operations without any mount: what FUSE would ask, asked directly.
 
 mod durability;
+#[cfg(feature = "shuttle")]
+mod models;
 mod races;
 
 use std::ffi::OsStr;
