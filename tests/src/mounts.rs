@@ -3,6 +3,7 @@
 //! The peers check the harness itself and serve as oracles where they keep POSIX. With
 //! `LAYERFS_STAND_IN=overlay` (or `fuse-overlayfs`) in the environment [`Union::layerfs`] mounts
 //! the peer instead: to see whether a failing test is wrong, or how a peer does.
+//! `LAYERFS_TRANSPORT=device` (or `rings`) says how layerfs shall serve; without it, as it chooses.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -73,6 +74,10 @@ impl Union {
         }
         if !self.options.is_empty() {
             command.arg("-o").arg(self.options.join(","));
+        }
+        let said = self.flags.iter().any(|f| f.starts_with("--transport"));
+        if let Some(transport) = transport().filter(|_| !said) {
+            command.arg("--transport").arg(transport);
         }
         command.args(&self.flags).arg(&self.point);
         command
@@ -177,6 +182,11 @@ impl Union {
             live: true,
         }
     }
+}
+
+/// How layerfs shall serve, if the environment says.
+fn transport() -> Option<String> {
+    std::env::var("LAYERFS_TRANSPORT").ok()
 }
 
 /// Escapes `\`, `:` and `,` with a backslash, as overlay's option parser reads them.

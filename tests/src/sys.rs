@@ -168,3 +168,41 @@ fn check(result: libc::c_int) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Makes the system call of that number fail with EPERM in the program that `command` runs.
+pub fn forbid(command: &mut std::process::Command, call: libc::c_long) {
+    use std::os::unix::process::CommandExt;
+    let (load, equal, give) = (
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        (libc::BPF_RET | libc::BPF_K) as u16,
+    );
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // `struct seccomp_data` begins with the number.
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(equal, 0, 1, call as u32),
+        step(give, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(give, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: the program and its filter live during the call; root needs no `no_new_privs`.
+        let result = unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: only a system call, with memory made before the fork.
+    unsafe { command.pre_exec(install) };
+}

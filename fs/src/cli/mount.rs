@@ -24,7 +24,10 @@ Options for -o (several in one list, or -o repeated):
   timeout=SECONDS           how long the kernel believes names and attributes; default a year, since
                             all changes go through the mount; less shows sooner what somebody
                             changes in a layer's files (new names in a layer may never show)
-  threads=N                 threads that serve (default: one for each CPU, 2 to 16)
+  transport=auto|rings|device
+                            as --transport
+  threads=N                 threads that serve over /dev/fuse, or that do what takes long for the
+                            rings (default: one for each CPU, 2 to 16)
   metacopy=on|follow|off    copy up only the metadata where only that changes; follow: also believe
                             such copies found in lowers; off: always whole files
   redirect_dir=follow|off   believe renamed directories found in lowers, or refuse such lowers
@@ -63,6 +66,10 @@ pub(super) struct Args {
     /// Log every failed request to stderr (seen with --foreground)
     #[arg(short, long)]
     debug: bool,
+    /// How requests come: rings (io_uring, Linux 6.14, fuse.enable_uring), device (/dev/fuse), or
+    /// auto: rings if they can be had
+    #[arg(long, value_name = "HOW", value_parser = ["auto", "rings", "device"])]
+    transport: Option<String>,
     /// Options, separated by commas; see below
     #[arg(short, value_name = "OPTIONS")]
     options: Vec<OsString>,
@@ -77,6 +84,11 @@ pub(super) fn run(args: Args) -> Result<(), String> {
     for list in &args.options {
         options
             .apply(list, false)
+            .map_err(|error| error.to_string())?;
+    }
+    if let Some(transport) = &args.transport {
+        options
+            .apply(format!("transport={transport}").as_ref(), false)
             .map_err(|error| error.to_string())?;
     }
     options.lowers.splice(0..0, args.lower);

@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::transport::{FOREVER, MountOptions};
+use crate::transport::{FOREVER, MountOptions, Transport};
 use crate::types::{Config, Metacopy, UpperConfig};
 
 /// Most threads that may be asked for; more only cost memory.
@@ -44,6 +44,7 @@ pub(super) struct Options {
     metacopy: Metacopy,
     timeout: Option<Duration>,
     threads: Option<usize>,
+    pub(super) transport: Transport,
 }
 
 /// What will be done.
@@ -211,6 +212,14 @@ impl Options {
         match word.key {
             "fsname" => self.fsname = Some(word.text()?),
             "timeout" => self.timeout = Some(seconds(word)?),
+            "transport" => {
+                self.transport = match word.value() {
+                    "auto" => Transport::Auto,
+                    "rings" => Transport::Rings,
+                    "device" => Transport::Device,
+                    _ => return Err(word.wrong("auto, rings or device")),
+                }
+            }
             "threads" | "max_threads" => self.threads = Some(threads(word)?),
             "threaded" => {
                 self.threads = match word.value() {
@@ -282,6 +291,7 @@ impl Options {
             allow_other: !self.private,
             acl: !self.noacl,
             timeout: self.timeout.unwrap_or(default.timeout),
+            transport: self.transport,
             threads: self.threads.unwrap_or(default.threads),
             stop_on_signals: true,
         }

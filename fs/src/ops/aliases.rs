@@ -69,11 +69,7 @@ impl FileSystem {
         if state.links.is_empty() {
             return Ok(());
         }
-        // Another may have brought the names up at the same time, and been here before.
-        let Some(place) = state
-            .upper()
-            .filter(|place| matches!(place.anchor, Anchor::Index))
-        else {
+        let Some(place) = state.upper() else {
             return Ok(());
         };
         let Some(origin) = place.origin else {

@@ -114,18 +114,10 @@ impl FileSystem {
             return Ok(());
         }
         self.each(&node, offset, true, &mut |shown| {
-            // The dots are no names of anything: a lookup would make them links of their directories.
-            let found = match is_dots(shown.name) {
-                true => None,
-                false => match self.lookup_in(&node, shown.name) {
-                    Ok(found) => Some(found),
-                    Err(Error::NotFound) => return Ok(true),
-                    Err(_) => None,
-                },
-            };
-            let found = match found {
-                Some(found) => found,
-                None => match self.kind_and_number(&node, shown)? {
+            let found = match self.lookup_in(&node, shown.name) {
+                Ok(found) => found,
+                Err(Error::NotFound) => return Ok(true),
+                Err(_) => match self.kind_and_number(&node, shown)? {
                     Some((kind, ino)) => unknown(ino, kind),
                     None => return Ok(true),
                 },
@@ -195,7 +187,7 @@ impl FileSystem {
             }
             From::Upper(kind, ino) => (kind, ino),
         };
-        if is_dots(shown.name) {
+        if matches!(shown.name.as_bytes(), b"." | b"..") {
             return Ok(Some((Kind::Directory, ino)));
         }
         let merges = !node.as_directory()?.lowers.is_empty();
@@ -224,7 +216,7 @@ impl FileSystem {
         let mut count: u32 = 0;
         self.each(node, 0, false, &mut |shown| {
             let (From::Upper(kind, _) | From::Layer(_, kind, _)) = shown.from;
-            let dots = is_dots(shown.name);
+            let dots = matches!(shown.name.as_bytes(), b"." | b"..");
             count += u32::from(kind == FileType::Directory && !dots);
             Ok(true)
         })?;
@@ -235,7 +227,7 @@ impl FileSystem {
     pub(super) fn shows_a_name(&self, node: &Node) -> Result<bool> {
         let mut any = false;
         self.each(node, 0, false, &mut |shown| {
-            any = !is_dots(shown.name);
+            any = !matches!(shown.name.as_bytes(), b"." | b"..");
             Ok(!any)
         })?;
         Ok(any)
@@ -506,8 +498,4 @@ pub(super) fn scan(
         }
     }
     Ok(())
-}
-
-fn is_dots(name: &OsStr) -> bool {
-    matches!(name.as_bytes(), b"." | b"..")
 }

@@ -4,20 +4,21 @@
 //! opened before a copy-up sees what is written after it (C5): it compares the node's epoch with its own
 //! and opens the data anew where it now lies.
 
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustix::fs::{
     FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
 };
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwrite};
 
 use super::FileSystem;
 use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
 use crate::sys::at::At;
-use crate::sys::lock::RwLock;
 use crate::types::{Handle, Kind, NodeId, Seek};
 
 impl FileSystem {
@@ -96,17 +97,22 @@ impl FileSystem {
     /// Reads at `offset` into `buffer`; fewer bytes than asked only at the end of the file.
     pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let file = self.source(&*self.files.get(handle)?)?;
-        let mut done = 0;
-        while done < buffer.len() {
-            match pread(&file, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(got) => done += got,
-                Err(Errno::INTR) => {}
-                Err(error) if done == 0 => return Err(error.into()),
-                Err(_) => break,
+        read_at(&file, offset, buffer, ReadWriteFlags::empty())
+    }
+
+    /// As [`Self::read`], if the bytes are in memory already.
+    ///
+    /// # Errors
+    /// EAGAIN where a disk would have to be waited for.
+    pub fn read_cached(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.source(&*self.files.get(handle)?)?;
+        match read_at(&file, offset, buffer, ReadWriteFlags::NOWAIT) {
+            // A file system that cannot tell.
+            Err(Error::Sys(Errno::OPNOTSUPP)) => {
+                read_at(&file, offset, buffer, ReadWriteFlags::empty())
             }
+            other => other,
         }
-        Ok(done)
     }
 
     /// Writes `data` at `offset`; fewer bytes than given only where an error follows on the next call.
@@ -203,6 +209,22 @@ impl FileSystem {
             Err(_) => Ok(self.dirs.get(handle)?.node.clone()),
         }
     }
+}
+
+/// Reads until the buffer is full or the file ends. An error on the way is an error of the whole: the
+/// kernel would take a short read for the end of the file.
+fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8], flags: ReadWriteFlags) -> Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let mut place = [IoSliceMut::new(&mut buffer[done..])];
+        match preadv2(file, &mut place, offset + done as u64, flags) {
+            Ok(0) => break,
+            Ok(got) => done += got,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
 }
 
 /// Opens a file of the upper. Offsets come from the kernel, so `O_APPEND` is only asked for where the

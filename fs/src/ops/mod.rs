@@ -16,6 +16,7 @@
 //!   directories  opendir, readdir, readdirplus, fsyncdir, releasedir
 //!   xattrs       extended attributes and ACLs
 //!   flags        the chattr ioctls
+//!   patience     which changes take long
 //! ```
 //!
 //! Locks are taken here, in the order told in [`crate::inode`]. An operation that needs a copy-up does
@@ -29,6 +30,7 @@ mod files;
 mod flags;
 mod lookup;
 mod open;
+mod patience;
 mod place;
 mod raise;
 mod recover;
@@ -43,10 +45,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
 use crate::inode::{Handles, Node, OpenDir, OpenFile, Table};
 use crate::sys::fdcache::FdCache;
-use crate::sys::lock::Mutex;
 use crate::types::{Metacopy, NodeId};
 use crate::union::lower::Layers;
 use crate::upper::Upper;

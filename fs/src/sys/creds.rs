@@ -6,7 +6,6 @@
 //! capabilities that setfsuid(2) would else take away (capabilities(7)).
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::thread::{
@@ -24,11 +23,9 @@ pub struct ActingAs {
 }
 
 impl ActingAs {
-    /// Takes the file system ids of the caller. Our own are those of the first call: a process that
-    /// serves does not change them.
+    /// Takes the file system ids of the caller.
     pub fn new(uid: u32, gid: u32) -> Self {
-        static OWN: OnceLock<(Uid, Gid)> = OnceLock::new();
-        let own = *OWN.get_or_init(|| (Uid::effective(), Gid::effective()));
+        let own = (Uid::effective(), Gid::effective());
         if (own.0.as_raw(), own.1.as_raw()) == (uid, gid) {
             return Self { own: None };
         }

@@ -1,217 +1,120 @@
-//! The adapter: a FUSE request decoded by `fuser` → one call of [`FileSystem`] → its reply.
+//! `/dev/fuse`: the connection to the kernel, and the carrier of requests that every kernel has.
 //!
 //! ```text
-//!   kernel ── /dev/fuse ── fuser thread ── Device ── ops
-//!                                            │
-//!                 catch_unwind: a panic is EIO for this request only
+//!   read(fd)  ─> message ─> decode ─> Service ─> encode ─> writev(fd)        several threads
 //! ```
 //!
-//! It translates and decides nothing, with one exception: what the kernel may cache. All changes go
-//! through the mount, so with the default timeout (a year) everything we say stays true until a
-//! request changes it, and what each request makes stale the kernel knows itself (checked against
-//! fs/fuse of Linux 6.18):
-//!
-//! | request | what the kernel does with its cached attributes |
-//! | --- | --- |
-//! | link, create, mknod, mkdir, symlink | takes them from our reply; drops the parent's |
-//! | unlink, rmdir, rename over a name | counts nlink down itself, drops ctime; drops the parents' |
-//! | setattr | takes them from our reply |
-//! | write, fallocate, copy_file_range | size itself, drops mtime, ctime, blocks |
-//! | setxattr, removexattr | drops ctime; all of them for ACLs, which change the mode |
-//! | read | drops atime, unless mounted read-only |
-//! | chattr's ioctls | nothing: we tell it to drop them |
-//!
-//! `fuser` sends an entry's inode number as its nodeid, so the two must be equal: operations give
-//! them so for every node but the root, which never comes as an entry.
+//! Where the rings carry the requests, this carries what is left: FORGET, INTERRUPT, and what we tell
+//! the kernel without being asked.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use fuser::{
-    Errno, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, Notifier, OpenAccMode,
-    OpenFlags, ReplyDirectoryPlus, ReplyEntry,
-};
-use parking_lot::Mutex;
+use rustix::io::Errno as SysErrno;
+use zerocopy::{Immutable, IntoBytes};
 
-use super::wire;
-use crate::error::Result;
-use crate::ops::FileSystem;
-use crate::types::{DirEntry, Entry};
+use super::dispatch::{Outcome, Service};
+use super::{abi, decode, sys};
 
-/// Bytes of one WRITE at most. fuser's buffers are 16 MiB of address space for each thread, of
-/// which the kernel fills, and so makes resident, no more than this.
-pub(super) const MAX_WRITE: u32 = 1 << 20;
+/// Room for the header and the own struct of a WRITE, beside its data.
+const HEADERS: usize = 4096;
 
-/// Requests of the kernel's own (readahead, release) that may be under way.
-const MAX_BACKGROUND: u16 = 64;
+/// The connection of one mount. Clones share the queue of requests.
+#[derive(Debug, Clone)]
+pub(super) struct Connection(Arc<OwnedFd>);
 
-/// What we ask of the kernel. Not asked, on purpose: `WRITEBACK_CACHE` (times and sizes would be
-/// the kernel's), `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), `HANDLE_KILLPRIV`
-/// (the kernel clears setuid and capabilities by SETATTR and REMOVEXATTR), locks (kernel-local),
-/// `SETXATTR_EXT` (fuser panics on it).
-const CAPABILITIES: InitFlags = InitFlags::FUSE_ASYNC_READ
-    .union(InitFlags::FUSE_BIG_WRITES)
-    .union(InitFlags::FUSE_MAX_PAGES)
-    .union(InitFlags::FUSE_DONT_MASK)
-    .union(InitFlags::FUSE_PARALLEL_DIROPS)
-    .union(InitFlags::FUSE_CACHE_SYMLINKS)
-    .union(InitFlags::FUSE_DO_READDIRPLUS)
-    .union(InitFlags::FUSE_READDIRPLUS_AUTO);
-
-/// What the kernel may keep.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caching {
-    /// How long entries (also negative ones) and attributes hold.
-    pub(super) timeout: Duration,
-    /// Whether pages survive from one open to the next: only if nobody changes the layers.
-    pub(super) keep: bool,
-    /// Whether the kernel enforces and caches POSIX ACLs.
-    pub(super) acl: bool,
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
-/// The file system as `fuser` sees it.
-pub(super) struct Device {
-    pub(super) file_system: Arc<FileSystem>,
-    pub(super) caching: Caching,
-    /// What [`super::ioctl::SERVER`] tells.
-    pub(super) server: Option<[u64; 2]>,
-    /// Set once the session stands; before that nothing is cached that could be stale.
-    notifier: Arc<OnceLock<Notifier>>,
-    /// Lookups that the kernel will take back though none was counted; see [`Device::add_plus`].
-    uncounted: Mutex<HashMap<u64, u64>>,
+impl From<OwnedFd> for Connection {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Arc::new(fd))
+    }
 }
 
-impl Device {
-    pub(super) fn new(
-        file_system: Arc<FileSystem>,
-        caching: Caching,
-        server: Option<[u64; 2]>,
-        notifier: Arc<OnceLock<Notifier>>,
-    ) -> Self {
-        Self {
-            file_system,
-            caching,
-            server,
-            notifier,
-            uncounted: Mutex::default(),
-        }
+impl Connection {
+    /// Another fd of the same connection, on which a thread of its own may wait; answers must go down
+    /// the fd that the request came from.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        let fresh = super::mount::open_device()?;
+        sys::clone_connection(&fresh, self)?;
+        Ok(Self::from(OwnedFd::from(fresh)))
     }
 
-    /// Adds one entry of a READDIRPLUS; false when the buffer is full.
-    ///
-    /// Two kinds of entries tell the kernel no node. Of `.` and `..` it takes the d_ino alone. An
-    /// entry with node 0 (a rule refuses the name, or looking it up failed) shall show, and nothing
-    /// be remembered of it. Nodeid 0 would say so, but fuser sends one number as nodeid and d_ino,
-    /// and readdir(3) skips a name with d_ino 0. So it goes out under its d_ino with a size that
-    /// cannot be: the kernel (5.5 and later) then shows the name, takes no attributes, and gives one
-    /// lookup back by a FORGET that must not be counted.
-    pub(super) fn add_plus(
-        &self,
-        reply: &mut ReplyDirectoryPlus,
-        entry: &DirEntry,
-        found: &Entry,
-    ) -> bool {
-        let dots = entry.name == "." || entry.name == "..";
-        let refused = !dots && found.node.0 == 0;
-        let ino = if dots || refused {
-            entry.ino
-        } else {
-            found.node.0
-        };
-        let mut attr = wire::file_attr(ino, &found.attr);
-        if refused {
-            attr.size = u64::MAX;
-        }
-        let timeout = &self.caching.timeout;
-        if reply.add(
-            attr.ino,
-            entry.next,
-            entry.name,
-            timeout,
-            &attr,
-            Generation(0),
-        ) {
-            return false;
-        }
-        if refused {
-            *self.uncounted.lock().entry(ino).or_default() += 1;
-        }
-        true
-    }
-
-    /// How many of `count` lookups taken back were counted.
-    pub(super) fn counted(&self, ino: u64, count: u64) -> u64 {
-        let mut uncounted = self.uncounted.lock();
-        let Some(open) = uncounted.get_mut(&ino) else {
-            return count;
-        };
-        let taken = count.min(*open);
-        *open -= taken;
-        if *open == 0 {
-            uncounted.remove(&ino);
-        }
-        count - taken
-    }
-
-    pub(super) fn reply_entry(&self, result: Result<Entry, Errno>, reply: ReplyEntry) {
-        match result {
-            Ok(entry) => {
-                let attr = wire::file_attr(entry.node.0, &entry.attr);
-                reply.entry(&self.caching.timeout, &attr, Generation(0));
+    /// Waits for a message; gives its length, or `None` when the file system is unmounted.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match rustix::io::read(self, &mut *buffer) {
+                Ok(length) => return Ok(Some(length)),
+                // NOENT: the sender was killed before we took it.
+                Err(SysErrno::NOENT | SysErrno::INTR | SysErrno::AGAIN) => {}
+                Err(SysErrno::NODEV) => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
-            Err(errno) => reply.error(errno),
         }
     }
 
-    /// How an open directory is cached: the kernel keeps what it read until a name in it changes, which
-    /// only happens through it.
-    pub(super) fn opendir_flags(&self) -> FopenFlags {
-        match self.caching.keep {
-            true => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
-            false => FopenFlags::empty(),
-        }
+    /// Answers with a struct.
+    pub(super) fn reply<T: IntoBytes + Immutable>(&self, unique: u64, own: &T) -> io::Result<()> {
+        self.send(unique, 0, own.as_bytes())
     }
 
-    /// How an open file is cached. Closing one that was only read has nothing to tell us.
-    pub(super) fn fopen_flags(&self, flags: OpenFlags) -> FopenFlags {
-        let mut fopen = FopenFlags::empty();
-        if self.caching.keep {
-            fopen |= FopenFlags::FOPEN_KEEP_CACHE;
-        }
-        if flags.acc_mode() == OpenAccMode::O_RDONLY {
-            fopen |= FopenFlags::FOPEN_NOFLUSH;
-        }
-        fopen
+    /// Answers with an errno (positive).
+    pub(super) fn refuse(&self, unique: u64, errno: i32) -> io::Result<()> {
+        self.send(unique, -errno, &[])
     }
 
-    /// Tells the kernel that its attributes of `ino` are stale. A negative offset leaves the pages
+    /// Tells the kernel that its attributes of a node are stale. A negative offset leaves the pages
     /// alone, so this takes no lock that the request under way could hold.
-    pub(super) fn drop_cached_attributes(&self, ino: INodeNo) {
-        if let Some(notifier) = self.notifier.get()
-            && let Err(error) = notifier.inval_inode(ino, -1, 0)
-        {
-            tracing::warn!(%error, "cannot drop cached attributes; ctime may be stale");
+    pub(super) fn drop_attributes(&self, node: u64) -> io::Result<()> {
+        let stale = abi::InvalInodeOut {
+            ino: node,
+            off: -1,
+            len: 0,
+        };
+        match self.send(0, abi::notify::INVAL_INODE, stale.as_bytes()) {
+            // The kernel had forgotten the node: nothing is stale.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
         }
     }
 
-    /// Asks the kernel for what we want of it.
-    pub(super) fn configure(&self, config: &mut KernelConfig) {
-        let mut wanted = CAPABILITIES;
-        if self.caching.acl {
-            wanted |= InitFlags::FUSE_POSIX_ACL;
-        }
-        if !self.caching.keep {
-            // The layers may change behind us: a new mtime or size must drop the pages.
-            wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
-        }
-        for flag in wanted.iter() {
-            if config.add_capabilities(flag).is_err() {
-                tracing::debug!(?flag, "the kernel does not know this capability");
-            }
-        }
-        // Both calls fail only for numbers that are out of range, which these are not.
-        let _ = config.set_max_write(MAX_WRITE);
-        let _ = config.set_max_background(MAX_BACKGROUND);
+    fn send(&self, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
+        let len = (size_of::<abi::OutHeader>() + body.len()) as u32;
+        let header = abi::OutHeader { len, error, unique };
+        let pieces = [IoSlice::new(header.as_bytes()), IoSlice::new(body)];
+        // All or nothing: the kernel takes a reply in one piece.
+        rustix::io::writev(self, &pieces)?;
+        Ok(())
     }
+}
+
+/// Takes messages until the file system is unmounted, and answers them. `max_write` is what the kernel
+/// was told.
+pub(super) fn serve(connection: &Connection, service: &Service, max_write: u32) -> io::Result<()> {
+    let mut message = vec![0; max_write as usize + HEADERS];
+    let mut room = vec![0; max_write as usize + HEADERS];
+    while let Some(length) = connection.receive(&mut message)? {
+        let Ok((header, body)) = decode::message(&message[..length]) else {
+            let why = "the kernel sent a message that is too short";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        };
+        let request = decode::request(header.opcode, body);
+        let sent = match service.answer(&header, request, &mut room, true) {
+            Outcome::Body(length) => connection.send(header.unique, 0, &room[..length]),
+            Outcome::Refused(errno) => connection.refuse(header.unique, errno.0),
+            Outcome::Silent | Outcome::Later => Ok(()),
+        };
+        match sent {
+            // The sender was killed meanwhile, or (ENOENT) the request is a ring's to answer.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => tracing::debug!(%error, unique = header.unique, "an answer was refused"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }

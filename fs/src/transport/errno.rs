@@ -1,13 +1,39 @@
 //! Typed error → errno: the one place that decides what a system call returns.
 
+use super::decode::Fault;
+use super::encode::NoRoom;
 use crate::error::Error;
 
-/// The errno (positive, as in `errno.h`) that a caller sees for `error`.
+/// A number of `errno.h`, positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errno(pub(super) i32);
+
+impl From<Error> for Errno {
+    fn from(error: Error) -> Self {
+        Self(errno(error))
+    }
+}
+
+impl From<Fault> for Errno {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Malformed => Self(libc::EINVAL),
+            Fault::Unknown => Self(libc::ENOSYS),
+        }
+    }
+}
+
+impl From<NoRoom> for Errno {
+    fn from(_: NoRoom) -> Self {
+        Self(libc::EIO)
+    }
+}
+
+/// The errno that a caller sees for `error`.
 ///
 /// Never `ENOSYS`: to FUSE that means "this operation does not exist" and switches it off for the
 /// whole mount, so a file system below that answers it is told as `EOPNOTSUPP`.
-#[must_use]
-pub fn errno(error: Error) -> i32 {
+fn errno(error: Error) -> i32 {
     match error {
         Error::NotFound => libc::ENOENT,
         Error::Exists => libc::EEXIST,

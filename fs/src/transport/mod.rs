@@ -1,33 +1,48 @@
 //! The only code that knows FUSE.
 //!
 //! ```text
-//!   serve ──> mount (mount(2), the table of mounts)
+//!   serve ─ stop (signals)
 //!     │
-//!     └─────> fuser session ──> device, requests (the adapter) ──> ops
-//!                                  │
-//!      answer (catch_unwind), errno (Error → errno), wire (attributes, times, numbers), ioctl
-//!   background (fork, report)      sys (every `unsafe` of the transport)
+//!   session ──> mount, table (mount(2), the table of mounts), init (the handshake)
+//!     │
+//!     ├──> device   messages over /dev/fuse ──┐
+//!     │                                       ├─ decode ─> Request ─> dispatch ─> ops
+//!     └──> rings    messages over io_uring ───┘                           │
+//!            └─ pool (what would make a ring wait)       policy, ioctl, encode, errno
+//!
+//!   abi (the kernel's structs)   sys (system calls that need `unsafe`)   background (fork, report)
 //! ```
+//!
+//! Both carriers bring the same bytes and give back the same bytes; between them stands one
+//! translation, [`dispatch`].
 //!
 //! For a program that carries a layerfs in itself: open a [`crate::ops::FileSystem`], call
 //! [`prepare_process`] once, then [`serve`] in a thread of its own; [`unmount`] from anywhere ends
 //! it.
 
-mod answer;
+mod abi;
 mod background;
+mod decode;
 mod device;
+mod dispatch;
+mod encode;
 mod errno;
+mod init;
 mod ioctl;
 mod mount;
-mod requests;
+mod policy;
+mod pool;
+mod request;
+mod rings;
 mod serve;
+mod session;
+mod stop;
 mod sys;
 mod table;
-mod wire;
 
 pub use background::{Report, Side, background};
-pub use errno::errno;
 pub use mount::{
-    FOREVER, MountError, MountOptions, UnmountError, check_mountpoint, remount, unmount,
+    FOREVER, MountError, MountOptions, Transport, UnmountError, check_mountpoint, remount, unmount,
 };
+pub use rings::NoRings;
 pub use serve::{ServeError, prepare_process, serve};

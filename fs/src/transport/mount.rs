@@ -6,8 +6,7 @@
 //!                  type fuse.layerfs, source = fsname, default_permissions, allow_other
 //! ```
 //!
-//! `fuser`'s own mount forces nosuid and nodev, which a root file system cannot live with, and falls
-//! back to a setuid helper, which root does not need.
+//! No helper of libfuse is asked: it forces nosuid and nodev, which a root file system cannot live with.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -21,7 +20,6 @@ use nix::mount::{MntFlags, MsFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::device::MAX_WRITE;
 use super::{sys, table};
 
 const DEVICE: &str = "/dev/fuse";
@@ -35,6 +33,18 @@ const DAEMON_END: Timespec = Timespec {
     tv_sec: 30,
     tv_nsec: 0,
 };
+
+/// How the kernel's requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// Over rings where they can be had, else over /dev/fuse.
+    #[default]
+    Auto,
+    /// Over io_uring, one ring for each CPU (Linux 6.14).
+    Rings,
+    /// Over /dev/fuse.
+    Device,
+}
 
 /// How a file system is shown and served. `MountOptions::default()` is what a root file system
 /// wants: read-write, suid and dev honoured, everybody allowed.
@@ -64,7 +74,9 @@ pub struct MountOptions {
     /// the layers may change behind the mount: cached pages are then dropped on every open. What
     /// the operations remember of a layer (which names it has) they remember all the same.
     pub timeout: Duration,
-    /// Threads that serve, at least 1.
+    /// How requests come.
+    pub transport: Transport,
+    /// Threads that serve over /dev/fuse, or do for the rings what would make those wait; at least 1.
     pub threads: usize,
     /// SIGTERM, SIGINT and SIGHUP unmount and end the serving; for a process that does nothing
     /// else. [`super::serve`] must then be called before any other thread is made.
@@ -86,6 +98,7 @@ impl Default for MountOptions {
             allow_other: true,
             acl: true,
             timeout: FOREVER,
+            transport: Transport::Auto,
             threads: cpus.clamp(2, 16),
             stop_on_signals: false,
         }
@@ -205,8 +218,13 @@ pub(super) struct Mounted {
     device: Option<String>,
 }
 
-/// Mounts at `path` (checked) and gives the connection to the kernel, on which INIT waits.
-pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<(OwnedFd, Mounted), MountError> {
+/// Mounts at `path` (checked) and gives the connection to the kernel, on which INIT waits. One READ asks
+/// for `max_read` bytes at most.
+pub(super) fn mount(
+    path: &Path,
+    options: &MountOptions,
+    max_read: u32,
+) -> Result<(OwnedFd, Mounted), MountError> {
     let device = open_device().map_err(|source| MountError::Device { source })?;
     let allow_other = if options.allow_other {
         ",allow_other"
@@ -214,7 +232,7 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<(OwnedFd, Mou
         ""
     };
     let data = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={MAX_WRITE}\
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={max_read}\
          {allow_other}",
         device.as_raw_fd(),
         nix::unistd::geteuid(),
@@ -243,7 +261,8 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<(OwnedFd, Mou
     Ok((device.into(), mounted))
 }
 
-fn open_device() -> io::Result<File> {
+/// A fresh fd of `/dev/fuse`.
+pub(super) fn open_device() -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -279,6 +298,26 @@ impl Mounted {
         nix::mount::umount2(&self.path, flags).map_err(io::Error::from)
     }
 
+    /// As [`Self::detach`], where nobody can be told of a failure.
+    pub(super) fn detach_or_warn(&self) {
+        if let Err(error) = self.detach() {
+            tracing::warn!(path = %self.path.display(), %error, "a dead mount is left");
+        }
+    }
+
+    /// Ends the connection: whoever waits for an answer gets ECONNABORTED.
+    pub(super) fn abort(&self) {
+        if !self.is_topmost() {
+            tracing::error!(path = %self.path.display(), "cannot be aborted: it lies under a mount");
+            return;
+        }
+        // It aborts first, and then may well be busy.
+        let flags = MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW;
+        if nix::mount::umount2(&self.path, flags).is_err() {
+            self.clean_up();
+        }
+    }
+
     /// Detaches what is left of the mount after the connection ended otherwise than by an unmount
     /// (aborted, or the session failed).
     pub(super) fn clean_up(&self) {
@@ -287,11 +326,8 @@ impl Mounted {
             let figures = rustix::fs::statfs(&self.path);
             figures.is_err_and(|errno| errno == rustix::io::Errno::NOTCONN)
         };
-        if self.is_topmost()
-            && dead()
-            && let Err(error) = self.detach()
-        {
-            tracing::warn!(path = %self.path.display(), %error, "a dead mount is left");
+        if self.is_topmost() && dead() {
+            self.detach_or_warn();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The transport's two system calls that need `unsafe`: fork, and the ioctl that asks who serves.
+//! The transport's system calls that need `unsafe`: fork, and ioctls. (The rings have their own.)
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,6 +9,8 @@ use nix::unistd::{ForkResult, fork};
 use super::ioctl::SERVER;
 
 nix::ioctl_read_bad!(server_ioctl, SERVER, [u64; 2]);
+// FUSE_DEV_IOC_CLONE of linux/fuse.h.
+nix::ioctl_read!(clone_ioctl, 229, 0, u32);
 
 /// Forks. The caller must be the process's only thread.
 ///
@@ -32,4 +34,15 @@ pub(super) fn ask_server(file: impl AsFd) -> io::Result<[u64; 2]> {
     // SAFETY: the command is declared as writing two u64, which is what the pointer leads to.
     unsafe { server_ioctl(file.as_fd().as_raw_fd(), &raw mut server) }?;
     Ok(server)
+}
+
+/// Makes the fresh fd of `/dev/fuse` one more fd of `connection`.
+///
+/// # Errors
+/// `EINVAL` if either is not what it should be.
+pub(super) fn clone_connection(fresh: impl AsFd, connection: impl AsFd) -> io::Result<()> {
+    let mut original = connection.as_fd().as_raw_fd().cast_unsigned();
+    // SAFETY: the command reads one u32, which is what the pointer leads to.
+    unsafe { clone_ioctl(fresh.as_fd().as_raw_fd(), &raw mut original) }?;
+    Ok(())
 }

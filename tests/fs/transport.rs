@@ -1,0 +1,159 @@
+//! How requests come: over rings where they can be had, else over /dev/fuse, and never half of each.
+//!
+//! All other tests run with either, as `LAYERFS_TRANSPORT` says.
+
+use std::fs;
+use std::path::Path;
+
+use tests::layers::Layer;
+use tests::mounts::{Mount, Union, is_mounted};
+use tests::process::{Output, run};
+use tests::scratch::Scratch;
+use tests::sys;
+
+/// Whether this machine's kernel has rings, switched on.
+fn rings_can_be_had() -> bool {
+    fs::read_to_string("/sys/module/fuse/parameters/enable_uring")
+        .is_ok_and(|switch| switch.trim() == "Y")
+}
+
+fn setting() -> (Scratch, Union) {
+    let scratch = Scratch::new();
+    let lower = Layer::new().file("f", "f").write(scratch.join("lower"));
+    let union =
+        Union::of(&[lower], scratch.dir("merged")).upper(scratch.dir("upper"), scratch.dir("work"));
+    (scratch, union)
+}
+
+/// Mounts with `--transport`, by a program that may not make the system call `forbidden`.
+fn mount_with(union: &Union, transport: &str, forbidden: Option<libc::c_long>) -> Output {
+    let union = union.clone().flag(&format!("--transport={transport}"));
+    let mut command = union.layerfs_command();
+    if let Some(call) = forbidden {
+        sys::forbid(&mut command, call);
+    }
+    run(&mut command)
+}
+
+/// The names of the daemon's threads.
+fn threads(mount: &Mount) -> Vec<String> {
+    let pid = mount.daemons()[0];
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks
+        .map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+fn possible_cpus() -> usize {
+    // cpu0, cpu1 and so on, present or not, have a directory each.
+    fs::read_to_string("/sys/devices/system/cpu/possible")
+        .unwrap()
+        .trim()
+        .split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            last.parse::<usize>().unwrap() - first.parse::<usize>().unwrap() + 1
+        })
+        .sum()
+}
+
+#[track_caller]
+fn serves(point: &Path) {
+    assert_eq!(fs::read_to_string(point.join("f")).unwrap(), "f");
+    fs::write(point.join("g"), "g").unwrap();
+    assert_eq!(fs::read_to_string(point.join("g")).unwrap(), "g");
+}
+
+#[test]
+fn rings_are_taken_where_they_can_be_had_one_for_each_cpu() {
+    let (_scratch, union) = setting();
+    let output = mount_with(&union, "auto", None);
+    assert_eq!(output.code, 0, "{output}");
+    let mount = Mount::adopt(&union.point);
+    serves(mount.path());
+    let rings = threads(&mount)
+        .into_iter()
+        .filter(|name| name.starts_with("ring-"))
+        .count();
+    if rings_can_be_had() {
+        assert_eq!(rings, possible_cpus());
+        assert_eq!(output.err(), "");
+    } else {
+        assert_eq!(rings, 0);
+        assert!(output.err().contains("serving over /dev/fuse"), "{output}");
+    }
+    mount.unmount();
+}
+
+#[test]
+fn rings_that_are_asked_for_and_not_there_are_one_line_that_says_what_to_do() {
+    let (_scratch, union) = setting();
+    if rings_can_be_had() {
+        let output = mount_with(&union, "rings", Some(libc::SYS_io_uring_setup));
+        let line = output.one_line_error(1);
+        assert!(
+            line.contains("--transport rings: a ring cannot be made"),
+            "{line}"
+        );
+        assert!(line.contains("io_uring_disabled"), "{line}");
+    } else {
+        let line = mount_with(&union, "rings", None).one_line_error(1);
+        assert!(line.contains("echo Y >") || line.contains("6.14"), "{line}");
+    }
+    assert!(!is_mounted(&union.point));
+}
+
+#[test]
+fn without_rings_auto_serves_over_the_device_and_says_why() {
+    // Forbidden at once, and half way: when the mount is made and the kernel has agreed.
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter] {
+        let (_scratch, union) = setting();
+        let output = mount_with(&union, "auto", Some(call));
+        assert_eq!(output.code, 0, "{output}");
+        let mount = Mount::adopt(&union.point);
+        assert_eq!(tests::mounts::mounts_below(mount.path()).len(), 1);
+        serves(mount.path());
+        let names = threads(&mount);
+        assert!(
+            !names.iter().any(|name| name.starts_with("ring-")),
+            "{names:?}"
+        );
+        assert_eq!(output.err().lines().count(), 1, "{output}");
+        assert!(output.err().contains("serving over /dev/fuse"), "{output}");
+        mount.unmount();
+    }
+}
+
+#[test]
+fn rings_that_fail_half_way_leave_nothing_mounted() {
+    if !rings_can_be_had() {
+        return;
+    }
+    let (_scratch, union) = setting();
+    let output = mount_with(&union, "rings", Some(libc::SYS_io_uring_enter));
+    let line = output.one_line_error(1);
+    assert!(line.contains("the kernel refused the rings"), "{line}");
+    assert!(!is_mounted(&union.point));
+    // And the upper is free again.
+    let output = mount_with(&union, "device", None);
+    assert_eq!(output.code, 0, "{output}");
+    let mount = Mount::adopt(&union.point);
+    serves(mount.path());
+    mount.unmount();
+}
+
+#[test]
+fn rings_that_cannot_be_pinned_serve_every_cpu() {
+    let (_scratch, union) = setting();
+    let output = mount_with(&union, "auto", Some(libc::SYS_sched_setaffinity));
+    assert_eq!(output.code, 0, "{output}");
+    let mount = Mount::adopt(&union.point);
+    for cpu in 0..std::thread::available_parallelism().unwrap().get() {
+        let path = mount.join(format!("from-{cpu}"));
+        let script = format!("echo x > {}", path.display());
+        tests::process::call("taskset", &["-c", &cpu.to_string(), "sh", "-c", &script]).ok();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "x\n");
+    }
+    mount.unmount();
+}
