@@ -12,7 +12,7 @@ impl NodeId {
     pub const ROOT: Self = Self(1);
 }
 
-/// An open file or directory, as given by `open`, `create` and `opendir`.
+/// An open file, as given by `open` and `create`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 

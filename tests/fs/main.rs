@@ -15,5 +15,6 @@ mod names;
 mod places;
 mod privileges;
 mod reading;
+mod tmpfile;
 mod transport;
 mod upper_format;

@@ -1,4 +1,4 @@
-//! Open files and directories, by the handle the kernel was given.
+//! Open files, by the handle the kernel was given.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,10 +13,10 @@ use crate::types::Handle;
 
 const SHARDS: usize = 16;
 
-/// Handles of one kind.
+/// The handles.
 #[derive(Debug)]
-pub struct Handles<T> {
-    shards: [RwLock<HashMap<u64, Arc<T>>>; SHARDS],
+pub struct Handles {
+    shards: [RwLock<HashMap<u64, Arc<OpenFile>>>; SHARDS],
     next: AtomicU64,
 }
 
@@ -51,32 +51,26 @@ pub struct Source {
     pub file: Arc<OwnedFd>,
 }
 
-/// An open directory. Listing needs no handle, the chattr ioctls may come with one.
-#[derive(Debug)]
-pub struct OpenDir {
-    /// The directory.
-    pub node: Arc<Node>,
-}
-
-impl<T> Handles<T> {
-    /// No handles yet. Numbers start at `first` (never 0, which the kernel sends when it has none) and
-    /// go up by 2: two kinds of handles can be told apart.
-    pub fn starting_at(first: u64) -> Self {
+impl Default for Handles {
+    fn default() -> Self {
         Self {
-            shards: std::array::from_fn(|_| RwLock::new(HashMap::new())),
-            next: AtomicU64::new(first),
+            shards: Default::default(),
+            // Never 0, which the kernel sends when it has none.
+            next: AtomicU64::new(1),
         }
     }
+}
 
+impl Handles {
     /// Gives a handle.
-    pub fn insert(&self, open: T) -> Handle {
-        let handle = self.next.fetch_add(2, Ordering::Relaxed);
+    pub fn insert(&self, open: OpenFile) -> Handle {
+        let handle = self.next.fetch_add(1, Ordering::Relaxed);
         self.shard(handle).write().insert(handle, Arc::new(open));
         Handle(handle)
     }
 
     /// What is open under a handle; EBADF if nothing is.
-    pub fn get(&self, handle: Handle) -> Result<Arc<T>> {
+    pub fn get(&self, handle: Handle) -> Result<Arc<OpenFile>> {
         self.shard(handle.0)
             .read()
             .get(&handle.0)
@@ -90,7 +84,7 @@ impl<T> Handles<T> {
         drop(open);
     }
 
-    fn shard(&self, handle: u64) -> &RwLock<HashMap<u64, Arc<T>>> {
-        &self.shards[(handle / 2 % SHARDS as u64) as usize]
+    fn shard(&self, handle: u64) -> &RwLock<HashMap<u64, Arc<OpenFile>>> {
+        &self.shards[(handle % SHARDS as u64) as usize]
     }
 }

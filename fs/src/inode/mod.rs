@@ -4,7 +4,7 @@
 //!   Table    nodeid ──> Node, with the kernel's lookup count
 //!   Node     where the object is now: in a layer, in the upper, or pinned after its last name went
 //!   Names    the names of one directory in the upper, for listings
-//!   Handles  handle ──> open file or directory
+//!   Handles  handle ──> open file
 //! ```
 //!
 //! ## Lock order
@@ -24,7 +24,7 @@ pub mod names;
 pub mod node;
 pub mod table;
 
-pub use handles::{Handles, How, OpenDir, OpenFile, Source};
+pub use handles::{Handles, How, OpenFile, Source};
 pub use names::{Line, Names};
 pub use node::{Anchor, Directory, Link, Node, Place, State, Unsettled, UpperPlace};
 pub use table::Table;

@@ -239,7 +239,9 @@ impl FileSystem {
         let _names = parent.as_directory()?.names.write();
         let dir = self.upper_dir(&parent)?;
         let ground = self.ground(upper, &parent, dir.as_fd(), new_name)?;
-        if node.is_removed() {
+        // A file without a name is one of O_TMPFILE, or removed: linkat(2) below knows, and says ENOENT.
+        let nameless = node.is_removed();
+        if nameless && !node.in_upper() {
             return Err(Error::NotFound);
         }
         let from_elsewhere = node
@@ -258,7 +260,13 @@ impl FileSystem {
                 upper.clear_whiteout(dir.as_fd(), new_name)
             }
         })?;
-        node.state.write().add_link(&parent, new_name);
+        {
+            let mut state = node.state.write();
+            state.add_link(&parent, new_name);
+            if let Some(place) = state.upper_mut().filter(|_| nameless) {
+                place.anchor = Anchor::Name;
+            }
+        }
         self.count_names(upper, &node, |nlink| nlink.saturating_add(1))?;
         self.note_name(upper, &parent, new_name);
         self.touched(&parent);

@@ -1,4 +1,4 @@
-//! Listing directories: opendir, readdir, readdirplus, fsyncdir, releasedir.
+//! Listing directories: readdir, readdirplus, fsyncdir.
 //!
 //! ```text
 //!   layers, or upper over layers   merged in the order of cookies, which are hashes of the names:
@@ -25,12 +25,12 @@ use super::FileSystem;
 use super::place::{kind_of, kind_of_stat};
 use crate::error::{Error, Result};
 use crate::inode::names::Batch;
-use crate::inode::{Line, Names, Node, OpenDir};
+use crate::inode::{Line, Names, Node};
 use crate::layer::listing::Listing;
 use crate::layer::{LayerDir, Shows};
 use crate::marks;
 use crate::sys::at::At;
-use crate::types::{Attr, DirEntry, Entry, Handle, Kind, NodeId};
+use crate::types::{Attr, DirEntry, Entry, Kind, NodeId};
 use crate::union::numbers::number;
 use crate::upper::{Form, Upper};
 
@@ -57,17 +57,6 @@ enum From<'a> {
 type Take<'a> = &'a mut dyn FnMut(&Shown<'_>) -> Result<bool>;
 
 impl FileSystem {
-    /// Opens a directory.
-    pub fn opendir(&self, node: NodeId) -> Result<Handle> {
-        let node = self.directory(node)?;
-        Ok(self.dirs.insert(OpenDir { node }))
-    }
-
-    /// Closes a directory.
-    pub fn releasedir(&self, handle: Handle) {
-        self.dirs.remove(handle);
-    }
-
     /// Gives the entries after the cookie `offset` (0: from the start) to `take` until it returns false.
     pub fn readdir(
         &self,

@@ -131,11 +131,6 @@ impl FileSystem {
         Ok(done)
     }
 
-    /// A close of one of the fds: nothing is held back here, so nothing is to do.
-    pub fn flush(&self, handle: Handle) -> Result<()> {
-        self.files.get(handle).map(drop)
-    }
-
     /// The last close.
     pub fn release(&self, handle: Handle) {
         self.files.remove(handle);
@@ -199,14 +194,6 @@ impl FileSystem {
         match copy_file_range(&from, Some(&mut source), &to, Some(&mut target), length) {
             Err(Errno::XDEV) => Err(Error::CrossDevice),
             other => Ok(other?),
-        }
-    }
-
-    /// An open file's node and a fd of the object itself, for ioctls.
-    pub(super) fn open_node(&self, handle: Handle) -> Result<Arc<Node>> {
-        match self.files.get(handle) {
-            Ok(open) => Ok(open.node.clone()),
-            Err(_) => Ok(self.dirs.get(handle)?.node.clone()),
         }
     }
 }

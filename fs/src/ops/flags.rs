@@ -6,21 +6,21 @@ use rustix::fs::OFlags;
 
 use super::FileSystem;
 use super::raise::Need;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inode::Node;
 use crate::sys::flags;
-use crate::types::{Handle, ProjectAttr};
+use crate::types::{Kind, NodeId, ProjectAttr};
 
 impl FileSystem {
-    /// `FS_IOC_GETFLAGS` of an open file or directory.
-    pub fn inode_flags(&self, handle: Handle) -> Result<u32> {
-        let node = self.open_node(handle)?;
+    /// `FS_IOC_GETFLAGS` of a file or directory.
+    pub fn inode_flags(&self, node: NodeId) -> Result<u32> {
+        let node = self.node(node)?;
         self.with_fd(&node, |fd| Ok(flags::inode_flags(fd)?))
     }
 
     /// `FS_IOC_SETFLAGS`.
-    pub fn set_inode_flags(&self, handle: Handle, flags: u32) -> Result<()> {
-        let node = self.open_node(handle)?;
+    pub fn set_inode_flags(&self, node: NodeId, flags: u32) -> Result<()> {
+        let node = self.node(node)?;
         // Asking first: what the file system below does not know costs no copy.
         if self.with_fd(&node, |fd| Ok(flags::inode_flags(fd)?))? == flags {
             return Ok(());
@@ -32,14 +32,14 @@ impl FileSystem {
     }
 
     /// `FS_IOC_FSGETXATTR`.
-    pub fn project_attr(&self, handle: Handle) -> Result<ProjectAttr> {
-        let node = self.open_node(handle)?;
+    pub fn project_attr(&self, node: NodeId) -> Result<ProjectAttr> {
+        let node = self.node(node)?;
         self.with_fd(&node, |fd| Ok(flags::project_attr(fd)?))
     }
 
     /// `FS_IOC_FSSETXATTR`.
-    pub fn set_project_attr(&self, handle: Handle, attr: &ProjectAttr) -> Result<()> {
-        let node = self.open_node(handle)?;
+    pub fn set_project_attr(&self, node: NodeId, attr: &ProjectAttr) -> Result<()> {
+        let node = self.node(node)?;
         self.with_fd(&node, |fd| Ok(flags::project_attr(fd)?))?;
         self.raise(&node, Need::Metadata)?;
         self.with_fd(&node, |fd| Ok(flags::set_project_attr(fd, attr)?))?;
@@ -47,12 +47,15 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Opens the object below (a file or a directory: nothing else can be open) for one ioctl.
+    /// Opens the object below for one ioctl: a file or a directory, nothing else is ever opened.
     fn with_fd<R>(
         &self,
         node: &Node,
         act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> Result<R>,
     ) -> Result<R> {
+        if !matches!(node.kind, Kind::File | Kind::Directory) {
+            return Err(Error::UnknownIoctl);
+        }
         self.with_object(node, |at| {
             let fd = at.open(OFlags::RDONLY | OFlags::NONBLOCK)?;
             act(fd.as_fd())

@@ -10,12 +10,14 @@
 //!   recover      what a power cut spoilt is put back from the layers
 //!   aliases      the other names of a hard-linked file that was copied up
 //!   create       mknod, mkdir, symlink, create, link
+//!   tmpfile      files without a name
 //!   remove       unlink, rmdir
 //!   rename       rename with its flags
 //!   files        open, read, write, fsync, fallocate, seek, copy_file_range, release
-//!   directories  opendir, readdir, readdirplus, fsyncdir, releasedir
+//!   directories  readdir, readdirplus, fsyncdir
 //!   xattrs       extended attributes and ACLs
 //!   flags        the chattr ioctls
+//!   privileges   set-id bits that go when somebody else changes a file
 //!   patience     which changes take long
 //! ```
 //!
@@ -32,6 +34,7 @@ mod lookup;
 mod open;
 mod patience;
 mod place;
+mod privileges;
 mod raise;
 mod recover;
 mod remove;
@@ -39,6 +42,7 @@ mod rename;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod tmpfile;
 mod xattrs;
 
 use std::ffi::OsStr;
@@ -48,7 +52,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::inode::{Handles, Node, OpenDir, OpenFile, Table};
+use crate::inode::{Handles, Node, Table};
 use crate::sys::fdcache::FdCache;
 use crate::types::{Metacopy, NodeId};
 use crate::union::lower::Layers;
@@ -63,8 +67,7 @@ pub struct FileSystem {
     layers: Layers,
     upper: Option<Upper>,
     table: Table,
-    files: Handles<OpenFile>,
-    dirs: Handles<OpenDir>,
+    files: Handles,
     fds: Arc<FdCache>,
     metacopy: Metacopy,
     noatime: bool,

@@ -83,6 +83,7 @@ operations! {
     Rename2 = 45 "rename2",
     Lseek = 46 "lseek",
     CopyFileRange = 47 "copy_file_range",
+    Tmpfile = 51 "tmpfile",
     CopyFileRange64 = 53 "copy_file_range_64",
 }
 
@@ -109,6 +110,8 @@ numbers! {
         POSIX_ACL = 1 << 20,
         MAX_PAGES = 1 << 22,
         CACHE_SYMLINKS = 1 << 23,
+        NO_OPENDIR_SUPPORT = 1 << 24,
+        HANDLE_KILLPRIV_V2 = 1 << 28,
         INIT_EXT = 1 << 30,
         OVER_IO_URING = 1 << 41,
     }
@@ -123,6 +126,7 @@ numbers! {
         FH = 1 << 6,
         ATIME_NOW = 1 << 7,
         MTIME_NOW = 1 << 8,
+        KILL_SUIDGID = 1 << 11,
     }
     /// `fuse_open_out.open_flags`.
     fopen: u32 {
@@ -134,6 +138,7 @@ numbers! {
     flag: u32 {
         GETATTR_FH = 1 << 0,
         FSYNC_FDATASYNC = 1 << 0,
+        WRITE_KILL_SUIDGID = 1 << 2,
         // Only for character devices (CUSE).
         IOCTL_UNRESTRICTED = 1 << 1,
     }
@@ -223,8 +228,6 @@ wire! {
     OpenOut { fh: u64, open_flags: u32, backing_id: i32, }
     /// `fuse_release_in`.
     ReleaseIn { fh: u64, flags: u32, release_flags: u32, lock_owner: u64, }
-    /// `fuse_flush_in`.
-    FlushIn { fh: u64, unused: u32, padding: u32, lock_owner: u64, }
     /// `fuse_read_in`, of READ, READDIR and READDIRPLUS.
     ReadIn {
         fh: u64, offset: u64, size: u32, read_flags: u32, lock_owner: u64, flags: u32, padding: u32,

@@ -106,6 +106,7 @@ pub(super) fn request(opcode: Option<Opcode>, body: Body<'_>) -> Result<Request<
         | Opcode::Mknod
         | Opcode::Mkdir
         | Opcode::Create
+        | Opcode::Tmpfile
         | Opcode::Unlink
         | Opcode::Rmdir
         | Opcode::Rename
@@ -170,6 +171,12 @@ fn name_change(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
                 flags,
             }
         }
+        Opcode::Tmpfile => {
+            // Its name is "/", which is nobody's.
+            let own = body.own::<abi::CreateIn>()?;
+            let (mode, umask, flags) = (own.mode & 0o7777, own.umask, own.flags.cast_signed());
+            Request::Tmpfile { mode, umask, flags }
+        }
         Opcode::Unlink => Request::Unlink {
             name: only_name(body)?,
         },
@@ -225,6 +232,7 @@ fn attribute(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
             Request::Setattr {
                 handle,
                 change: change(&own),
+                kill: own.valid & fattr::KILL_SUIDGID != 0,
             }
         }
         Opcode::Readlink => Request::Readlink,
@@ -284,21 +292,19 @@ fn open_object(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
         Opcode::Write => {
             let (own, rest) = body.split::<abi::WriteIn>()?;
             let data = rest.get(..own.size as usize).ok_or(Fault::Malformed)?;
+            let kill = own.write_flags & flag::WRITE_KILL_SUIDGID != 0;
             Request::Write {
                 handle: Handle(own.fh),
                 offset: own.offset,
                 data,
+                kill,
             }
         }
-        Opcode::Flush => Request::Flush {
-            handle: Handle(body.own::<abi::FlushIn>()?.fh),
-        },
+        Opcode::Flush => Request::Flush,
         Opcode::Release => Request::Release {
             handle: Handle(body.own::<abi::ReleaseIn>()?.fh),
         },
-        Opcode::Releasedir => Request::Releasedir {
-            handle: Handle(body.own::<abi::ReleaseIn>()?.fh),
-        },
+        Opcode::Releasedir => Request::Releasedir,
         Opcode::Fsync | Opcode::Fsyncdir => {
             let own = body.own::<abi::FsyncIn>()?;
             let (handle, data_only) =
@@ -345,9 +351,8 @@ fn open_object(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
                 return Err(Fault::Unknown);
             }
             let input = rest.get(..own.in_size as usize).ok_or(Fault::Malformed)?;
-            let (handle, command, out_size) = (Handle(own.fh), own.cmd, own.out_size);
+            let (command, out_size) = (own.cmd, own.out_size);
             Request::Ioctl {
-                handle,
                 command,
                 input,
                 out_size,

@@ -80,7 +80,8 @@ fn data_is_as_long_as_the_struct_says() {
         size: 4,
         ..abi::WriteIn::default()
     };
-    let wanted = "Ok(Write { handle: Handle(3), offset: 8, data: [100, 97, 116, 97] })";
+    let wanted =
+        "Ok(Write { handle: Handle(3), offset: 8, data: [100, 97, 116, 97], kill: false })";
     assert_eq!(
         both_ways(Opcode::Write, write.as_bytes(), b"data"),
         [wanted; 2]
@@ -213,6 +214,8 @@ fn any_bytes_are_a_request_or_a_fault() {
             Opcode::Readlink,
             Opcode::Statfs,
             Opcode::Opendir,
+            Opcode::Releasedir,
+            Opcode::Flush,
         ];
         assert_eq!(
             none.is_ok(),

@@ -59,6 +59,8 @@ pub(super) struct Service {
     /// What [`ioctl::SERVER`] tells.
     pub(super) server: Option<[u64; 2]>,
     pub(super) connection: Connection,
+    /// Whether the kernel can do without OPENDIR, and may.
+    pub(super) no_opendir: bool,
 }
 
 impl Service {
@@ -176,6 +178,10 @@ impl Service {
                 let mode = rename_mode(flags)?;
                 return empty(fs.rename(node, name, new_parent, new_name, mode));
             }
+            Request::Tmpfile { mode, umask, flags } => {
+                let (entry, handle) = fs.tmpfile(caller, node, mode, umask, open_flags(flags))?;
+                return self.created(&entry, handle, flags, room);
+            }
             Request::Create {
                 name,
                 mode,
@@ -202,7 +208,17 @@ impl Service {
         let (fs, node) = (&self.file_system, header.node);
         let attr = match *request {
             Request::Getattr { handle } => fs.getattr(node, handle)?,
-            Request::Setattr { handle, ref change } => fs.setattr(node, handle, change)?,
+            Request::Setattr {
+                handle,
+                ref change,
+                kill,
+            } => {
+                // Of a change of the owner the file system below makes the same.
+                if kill && change.size.is_some() {
+                    fs.drop_set_id_bits(node)?;
+                }
+                fs.setattr(node, handle, change)?
+            }
             Request::Readlink => {
                 let target = fs.readlink(node)?;
                 return Ok(put_bytes(room, target.as_encoded_bytes())?);
@@ -230,10 +246,10 @@ impl Service {
                 let handle = fs.open_file(node, open_flags(flags))?;
                 Ok(put(room, &opened(handle, self.policy.open_file(flags)))?)
             }
-            Request::Opendir => {
-                let handle = fs.opendir(node)?;
-                Ok(put(room, &opened(handle, self.policy.open_directory()))?)
-            }
+            // Listing needs no handle. A kernel that can do without one asks only once, and keeps what
+            // it has read of directories; where it may not keep it, it must ask each time.
+            Request::Opendir if self.no_opendir => Err(Errno(libc::ENOSYS)),
+            Request::Opendir => Ok(put(room, &opened(Handle(0), self.policy.open_directory()))?),
             Request::Read {
                 handle,
                 offset,
@@ -246,16 +262,18 @@ impl Service {
                 handle,
                 offset,
                 data,
-            } => written(fs.write(handle, offset, data)?, room),
-            Request::Flush { handle } => empty(fs.flush(handle)),
+                kill,
+            } => {
+                self.drop_privileges(node, kill)?;
+                written(fs.write(handle, offset, data)?, room)
+            }
+            // Nothing is held back here: the kernel need not tell of a close.
+            Request::Flush => Err(Errno(libc::ENOSYS)),
             Request::Release { handle } => {
                 fs.release(handle);
                 Ok(0)
             }
-            Request::Releasedir { handle } => {
-                fs.releasedir(handle);
-                Ok(0)
-            }
+            Request::Releasedir | Request::Destroy => Ok(0),
             Request::Fsync { handle, data_only } => empty(fs.fsync(handle, data_only)),
             Request::Fsyncdir { data_only } => empty(fs.fsyncdir(node, data_only)),
             Request::Fallocate {
@@ -263,7 +281,10 @@ impl Service {
                 offset,
                 length,
                 mode,
-            } => empty(fs.fallocate(handle, offset, length, mode)),
+            } => {
+                self.drop_privileges(node, header.caller.uid != 0)?;
+                empty(fs.fallocate(handle, offset, length, mode))
+            }
             Request::Lseek {
                 handle,
                 offset,
@@ -272,19 +293,36 @@ impl Service {
                 let offset = self.seek(handle, offset, whence)?;
                 Ok(put(room, &abi::LseekOut { offset })?)
             }
-            Request::CopyFileRange(ref copy) => self.copy_file_range(copy, room),
+            Request::CopyFileRange(ref copy) => {
+                self.drop_privileges(copy.to_node, header.caller.uid != 0)?;
+                self.copy_file_range(copy, room)
+            }
             Request::Readdir { offset, size, plus } => {
                 self.readdir(node, offset, Listing::new(room, size), plus)
             }
             Request::Ioctl {
-                handle,
                 command,
                 input,
                 out_size,
-            } => self.ioctl(node, handle, command, input, out_size, room),
-            Request::Destroy => Ok(0),
+            } => self.ioctl(node, command, input, out_size, room),
             // Not supported; the kernel then asks no more. Whatever is under way comes to its end.
             _ => Err(Errno(libc::ENOSYS)),
+        }
+    }
+
+    /// Clears set-id bits before a change of the data. Of WRITE the kernel says whether the caller's lack of
+    /// CAP_FSETID demands it; of FALLOCATE and COPY_FILE_RANGE it does not, and who is not root has to lose
+    /// them. The kernel's own idea of the mode is then stale.
+    fn drop_privileges(&self, node: NodeId, kill: bool) -> Result<()> {
+        if kill && self.file_system.drop_set_id_bits(node)? {
+            self.drop_attributes(node);
+        }
+        Ok(())
+    }
+
+    fn drop_attributes(&self, node: NodeId) {
+        if let Err(error) = self.connection.drop_attributes(node.0) {
+            tracing::warn!(%error, "cannot drop cached attributes; mode and ctime may be stale");
         }
     }
 
@@ -332,18 +370,15 @@ impl Service {
     fn ioctl(
         &self,
         node: NodeId,
-        handle: Handle,
         command: u32,
         input: &[u8],
         out_size: u32,
         room: &mut [u8],
     ) -> Reply {
         let (fs, out_size) = (&self.file_system, out_size as usize);
-        let answer = ioctl::answer(fs, self.server, handle, command, input, out_size)?;
-        if answer.changed
-            && let Err(error) = self.connection.drop_attributes(node.0)
-        {
-            tracing::warn!(%error, "cannot drop cached attributes; ctime may be stale");
+        let answer = ioctl::answer(fs, self.server, node, command, input, out_size)?;
+        if answer.changed {
+            self.drop_attributes(node);
         }
         let length = put(room, &abi::IoctlOut::default())?;
         Ok(length + put_bytes(&mut room[length..], &answer.data)?)

@@ -7,13 +7,12 @@
 //!   all others                                ENOTTY
 //! ```
 //!
-//! Since Linux 5.13 the kernel answers the first four through `fileattr` and calls us with a handle
-//! that it opens for reading, whatever the program had; it wants exactly as many bytes as it names
+//! Since Linux 5.13 the kernel answers the first four through `fileattr`; it wants exactly as many bytes as it names
 //! in `out_size`, and the flags are 32 bits there although the number of the command says `long`.
 
 use crate::error::{Error, Result};
 use crate::ops::FileSystem;
-use crate::types::{Handle, ProjectAttr};
+use crate::types::{NodeId, ProjectAttr};
 
 const GETFLAGS: u32 = 0x8008_6601;
 const SETFLAGS: u32 = 0x4008_6602;
@@ -48,29 +47,29 @@ impl Answer {
     }
 }
 
-/// Answers `command` on `handle`. `server` is what [`SERVER`] tells, if it tells anything.
+/// Answers `command` on `node`. `server` is what [`SERVER`] tells, if it tells anything.
 ///
 /// # Errors
 /// [`Error::UnknownIoctl`] for a command we do not know, [`Error::Invalid`] if the sizes do not fit.
 pub(super) fn answer(
     file_system: &FileSystem,
     server: Option<[u64; 2]>,
-    handle: Handle,
+    node: NodeId,
     command: u32,
     input: &[u8],
     out_size: usize,
 ) -> Result<Answer> {
     let answer = match command {
         GETFLAGS | GETFLAGS_32 => {
-            Answer::read(file_system.inode_flags(handle)?.to_ne_bytes().to_vec())
+            Answer::read(file_system.inode_flags(node)?.to_ne_bytes().to_vec())
         }
         SETFLAGS | SETFLAGS_32 => {
-            file_system.set_inode_flags(handle, word(input, 0)?)?;
+            file_system.set_inode_flags(node, word(input, 0)?)?;
             Answer::changed()
         }
-        FSGETXATTR => Answer::read(encode_project(&file_system.project_attr(handle)?).to_vec()),
+        FSGETXATTR => Answer::read(encode_project(&file_system.project_attr(node)?).to_vec()),
         FSSETXATTR => {
-            file_system.set_project_attr(handle, &decode_project(input)?)?;
+            file_system.set_project_attr(node, &decode_project(input)?)?;
             Answer::changed()
         }
         SERVER => {

@@ -22,12 +22,14 @@ use super::abi::{fopen, init};
 pub(super) const MAX_BACKGROUND: u16 = 64;
 
 /// What we ask of the kernel. Not asked, on purpose: `WRITEBACK_CACHE` (times and sizes would be the
-/// kernel's), `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), `HANDLE_KILLPRIV` (the kernel
-/// clears setuid and capabilities by SETATTR and REMOVEXATTR), locks (kernel-local).
+/// kernel's), `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), locks (kernel-local).
+/// `HANDLE_KILLPRIV_V2`: we clear set-id bits where a request says so, and the kernel need not ask for
+/// `security.capability` before every write.
 const WANTED: u64 = init::ASYNC_READ
     | init::BIG_WRITES
     | init::MAX_PAGES
     | init::DONT_MASK
+    | init::HANDLE_KILLPRIV_V2
     | init::PARALLEL_DIROPS
     | init::CACHE_SYMLINKS
     | init::DO_READDIRPLUS
@@ -54,6 +56,8 @@ impl Policy {
         if !self.keep {
             // The layers may change behind us: a new mtime or size must drop the pages.
             wanted |= init::AUTO_INVAL_DATA;
+        } else {
+            wanted |= init::NO_OPENDIR_SUPPORT;
         }
         wanted
     }

@@ -36,6 +36,8 @@ pub(super) enum Request<'a> {
     Setattr {
         handle: Option<Handle>,
         change: SetAttr,
+        /// Drop set-id bits first.
+        kill: bool,
     },
     Readlink,
     Symlink {
@@ -79,6 +81,12 @@ pub(super) enum Request<'a> {
         umask: u32,
         flags: i32,
     },
+    /// A file without a name, opened; the header's node is its directory.
+    Tmpfile {
+        mode: u32,
+        umask: u32,
+        flags: i32,
+    },
     Read {
         handle: Handle,
         offset: u64,
@@ -88,10 +96,11 @@ pub(super) enum Request<'a> {
         handle: Handle,
         offset: u64,
         data: &'a [u8],
+        /// Drop set-id bits first.
+        kill: bool,
     },
-    Flush {
-        handle: Handle,
-    },
+    /// A close of one of the descriptors of an open file.
+    Flush,
     Release {
         handle: Handle,
     },
@@ -118,9 +127,7 @@ pub(super) enum Request<'a> {
         size: u32,
         plus: bool,
     },
-    Releasedir {
-        handle: Handle,
-    },
+    Releasedir,
     Fsyncdir {
         data_only: bool,
     },
@@ -141,7 +148,6 @@ pub(super) enum Request<'a> {
         name: &'a OsStr,
     },
     Ioctl {
-        handle: Handle,
         command: u32,
         input: &'a [u8],
         out_size: u32,

@@ -119,6 +119,7 @@ fn open_connection(
         // Only a process that ends after serving can be waited for.
         server: options.stop_on_signals.then(this_server).flatten(),
         connection,
+        no_opendir: agreed & init::NO_OPENDIR_SUPPORT != 0,
     };
     Ok((mounted, Arc::new(service), agreed))
 }
