@@ -1,29 +1,59 @@
-//! The network of a container: which one, its loopback, and the files that name hosts.
+//! The network of a container: which one, its interfaces and addresses, its published ports, and
+//! the files that name hosts.
 //!
 //! ```text
-//! --network none   own network namespace, loopback_up() in it
-//! --network host   the machine's namespace, nothing to do
-//! files::*         /etc/hosts, /etc/resolv.conf, /etc/hostname as text; `mounts` puts them there
+//!   settings ── what was asked for          files ── /etc/hosts, resolv.conf, hostname as text
+//!   attach ── puts a container on its networks and takes it off
+//!     │ inside ── the part that the container's first process does
+//!     │ relay ── binds the published ports, serves them on loopback
+//!     │ names ── lines in other containers' /etc/hosts
+//!   networks ── the default one, those of users
+//!     │ bridge ── up and down          caretaker ── takes down what is unused
+//!     │ keeper ── who holds the packet filtering table
+//!   state ── networks.json: all of it on disk          subnet ── which addresses
+//!   link, nft ── what the kernel is told          ports ── -p and what came of it
+//!   netlink ── how
 //! ```
 //!
-//! The bridge (veth, addresses, NAT, published ports) joins as a third mode.
+//! No other program is executed. What the kernel holds is written down before it is made and
+//! after it is gone; what is written down of a container whose monitor is dead is removed by the
+//! next command.
 
+mod attach;
+mod bridge;
+mod caretaker;
 mod files;
-mod sys;
+mod forwarding;
+mod inside;
+mod keeper;
+mod link;
+mod names;
+mod netlink;
+mod networks;
+mod nft;
+mod plain;
+mod ports;
+mod relay;
+mod settings;
+mod state;
+mod subnet;
 
+pub use attach::{Attachment, Leftover, Wanted, release};
+pub use caretaker::take_over;
 pub use files::{
-    HostEntry, NameServers, check_hostname, hostname_file, hosts_file, parse_dns, parse_dns_option,
-    parse_dns_search, resolv_conf,
+    HostEntry, NameServers, check_hostname, parse_dns, parse_dns_option, parse_dns_search,
 };
+pub use inside::{Inside, Interface};
+pub use link::Mac;
+pub use plain::{Mode, hostname_file, hosts_file, loopback_up, resolv_conf};
+pub use ports::{Exposed, Protocol, Publish, Published, Range};
+pub use settings::{Join, Settings, Source, check_network_name};
+pub use state::{DEFAULT, Endpoint, Network, State};
 
-/// Where a container's network comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// An own network namespace with nothing but loopback.
-    None,
-    /// The machine's network.
-    Host,
-}
+use ipnet::Ipv4Net;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why a network setting was refused or could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -42,45 +72,117 @@ pub enum NetworkError {
     #[error("network: cannot {what}: {source}")]
     Kernel {
         /// The action, as a verb phrase.
-        what: &'static str,
+        what: String,
         /// The kernel's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// A file cannot be used.
+    #[error("network: cannot {what} {}: {source}", path.display())]
+    File {
+        /// The action, as a verb phrase.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of ours does not hold what it should.
+    #[error("{}: not what runner wrote there: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no network of that name.
+    #[error("no such network: {0} (see runner network ls)")]
+    NoNetwork(String),
+    /// The beginning of an id that several networks share.
+    #[error("{0:?} is the beginning of several networks' ids: give more of it")]
+    Ambiguous(String),
+    /// All addresses are given.
+    #[error("network {network} has no free address left in {subnet}")]
+    Full {
+        /// The network.
+        network: String,
+        /// Where addresses are given from.
+        subnet: Ipv4Net,
+    },
+    /// Something of the machine has addresses of the network's subnet.
+    #[error(
+        "network {network}: its subnet {subnet} collides with {with}, which this machine has a \
+         route to: make the network again with another --subnet"
+    )]
+    Collision {
+        /// The network.
+        network: String,
+        /// Its subnet.
+        subnet: String,
+        /// The other one.
+        with: String,
+    },
+    /// A port cannot be had.
+    #[error("-p: {}", port_text(*address, *protocol, source, owner.as_deref()))]
+    Port {
+        /// The machine's address and port; 0 is any port.
+        address: SocketAddr,
+        /// What is spoken.
+        protocol: Protocol,
+        /// Why not.
+        source: io::Error,
+        /// The container that has it.
+        owner: Option<String>,
+    },
+    /// Containers of this root are on networks elsewhere.
+    #[error(
+        "containers of this root run in another network namespace: stop them first, or use \
+         another --root"
+    )]
+    OtherNamespace,
 }
 
-impl std::str::FromStr for Mode {
-    type Err = NetworkError;
+impl NetworkError {
+    fn kernel(what: impl Into<String>, source: io::Error) -> Self {
+        let what = what.into();
+        Self::Kernel { what, source }
+    }
 
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let why = match text {
-            "none" => return Ok(Self::None),
-            "host" => return Ok(Self::Host),
-            "bridge" | "default" => "not there yet; use none or host",
-            _ => "no such network; use none or host",
-        };
-        Err(refuse("--network", text, why))
+    /// A [`NetworkError::File`] made of its parts, for `map_err`.
+    fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { what, path, source }
+    }
+
+    /// Adds who has the port.
+    fn owned_by(mut self, name: Option<String>) -> Self {
+        if let Self::Port { owner, .. } = &mut self {
+            *owner = name;
+        }
+        self
     }
 }
 
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Host => "host",
-        })
+fn port_text(
+    address: SocketAddr,
+    protocol: Protocol,
+    source: &io::Error,
+    owner: Option<&str>,
+) -> String {
+    match source.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            let by = match owner {
+                Some(name) => format!("container {name}"),
+                None => "another program".to_owned(),
+            };
+            format!("port {address}/{protocol} is in use by {by}: stop that, or take another port")
+        }
+        Some(libc::EADDRNOTAVAIL) => format!("{} is no address of this machine", address.ip()),
+        Some(libc::EAFNOSUPPORT) => format!("{}: this machine has no IPv6", address.ip()),
+        Some(libc::EMFILE) => "too many ports for one container: the limit of open files is \
+                               reached (ulimit -Hn)"
+            .to_owned(),
+        _ => format!("cannot take port {address}/{protocol}: {source}"),
     }
-}
-
-/// Brings up `lo` in the calling thread's network namespace; the kernel then gives it 127.0.0.1
-/// and ::1. Allocates nothing on the way to success.
-///
-/// # Errors
-/// [`NetworkError::Kernel`], without CAP_NET_ADMIN over the namespace.
-pub fn loopback_up() -> Result<(), NetworkError> {
-    sys::up(c"lo").map_err(|source| NetworkError::Kernel {
-        what: "bring up loopback",
-        source,
-    })
 }
 
 fn refuse(flag: &'static str, value: &str, why: &str) -> NetworkError {
@@ -88,41 +190,5 @@ fn refuse(flag: &'static str, value: &str, why: &str) -> NetworkError {
         flag,
         value: value.to_owned(),
         why: why.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes() {
-        assert_eq!("none".parse::<Mode>().unwrap(), Mode::None);
-        assert_eq!("host".parse::<Mode>().unwrap().to_string(), "host");
-        for bad in ["bridge", "", "None", "container:x"] {
-            assert!(
-                bad.parse::<Mode>()
-                    .unwrap_err()
-                    .to_string()
-                    .contains("none or host")
-            );
-        }
-    }
-
-    #[test]
-    fn loopback_answers_in_a_namespace_of_its_own() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        // Network namespaces are per thread.
-        let answered = std::thread::spawn(|| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            let listen = || std::net::TcpListener::bind("127.0.0.1:0");
-            let before = listen().and_then(|l| std::net::TcpStream::connect(l.local_addr()?));
-            loopback_up().unwrap();
-            let after = listen().and_then(|l| std::net::TcpStream::connect(l.local_addr()?));
-            (before.is_ok(), after.is_ok())
-        });
-        assert_eq!(answered.join().unwrap(), (false, true));
     }
 }
