@@ -13,7 +13,7 @@ use tests::source::{code, crate_names, module_of};
 /// The floors of `fs`, highest first; a module may import from lower floors only.
 const FS: &[&[&str]] = &[
     &["cli"],
-    &["transport"],
+    &["transport", "inspect"],
     &["ops"],
     &["inode"],
     &["union"],

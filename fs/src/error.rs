@@ -202,3 +202,28 @@ pub enum OpenError {
         source: io::Error,
     },
 }
+
+/// Why an upper or its layers could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// One of them cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An object cannot be read.
+    #[error("{}: {source}", path.display())]
+    Object {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
+}
+
+impl InspectError {
+    /// What went wrong with the object at `path`.
+    pub fn at(path: impl Into<PathBuf>) -> impl FnOnce(Error) -> Self {
+        let path = path.into();
+        |source| Self::Object { path, source }
+    }
+}

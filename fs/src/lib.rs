@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   cli ── one file per verb
-//!    │
-//!   transport ── the only code that knows FUSE; turns typed errors into errno
-//!    │
+//!    │    └────────────────┐
+//!   transport ── FUSE      inspect ── what a diff on disk says: which, diff, check
+//!    └─────────┬───────────┘
 //!   ops ── one file per family of operations; takes the locks
 //!    │
 //!   inode ── table of nodes, open handles, inode numbers
@@ -25,6 +25,7 @@
 pub mod cli;
 pub mod error;
 pub mod inode;
+pub mod inspect;
 pub mod layer;
 pub mod marks;
 pub mod ops;

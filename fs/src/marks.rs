@@ -76,6 +76,8 @@ pub struct Marks {
     pub char00: bool,
     /// Our origin record, undecoded.
     pub origin: Option<Vec<u8>>,
+    /// `overlay.origin`: the kernel's overlayfs copied it up.
+    pub kernel_origin: bool,
 }
 
 impl Marks {
@@ -88,6 +90,7 @@ impl Marks {
                 b"whiteout" => marks.whiteout = true,
                 b"metacopy" => marks.metacopy = true,
                 b"impure" => marks.impure = true,
+                b"origin" => marks.kernel_origin = true,
                 b"layerfs.char00" => marks.char00 = true,
                 b"opaque" | b"redirect" | b"layerfs.origin" => {
                     if let Some(value) = read_value(at, name)? {

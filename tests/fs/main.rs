@@ -5,6 +5,7 @@ mod attributes;
 mod cli;
 mod copy_up;
 mod data;
+mod diff;
 mod differential;
 mod directories;
 mod harness;

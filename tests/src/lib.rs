@@ -9,6 +9,7 @@
 //!   operations, sequences ── an interpreter of file operations, and random ones
 //!   stage ── a writable union with a plain copy beside it, the usual start of a test
 //!   user ── code run as another user
+//!   work ── what the worker processes of the concurrency tests agree upon
 //!   programs, process ── where our binaries are; running them with a time limit
 //!   container ── one `runner` state directory and its calls
 //!   source ── a reader of Rust text for tidy.rs
@@ -32,3 +33,4 @@ pub mod source;
 pub mod stage;
 pub mod sys;
 pub mod user;
+pub mod work;

@@ -1,7 +1,7 @@
 //! The command line: one verb, one file.
 //!
 //! ```text
-//!   argv ──> a verb?            mount | unmount | completion | man
+//!   argv ──> a verb?            mount | unmount | diff | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
@@ -9,10 +9,12 @@
 //! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage.
 
 mod completion;
+mod diff;
 mod drop_in;
 mod man;
 mod mount;
 mod options;
+mod output;
 mod unmount;
 
 use std::ffi::OsString;
@@ -49,8 +51,23 @@ struct Cli {
 enum Verb {
     Mount(mount::Args),
     Unmount(unmount::Args),
+    Diff(diff::Args),
     Completion(completion::Args),
     Man(man::Args),
+}
+
+impl Verb {
+    /// Runs it and gives the exit code.
+    fn run(self) -> Result<i32, Stop> {
+        let done = match self {
+            Self::Mount(args) => mount::run(args),
+            Self::Unmount(args) => unmount::run(&args),
+            Self::Diff(args) => diff::run(args),
+            Self::Completion(args) => completion::run(&args),
+            Self::Man(args) => man::run(&args),
+        };
+        done.map(|()| 0).map_err(Stop::Failed)
+    }
 }
 
 /// Runs the command line `args` (with the program's name) and gives the exit code.
@@ -61,19 +78,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         .map(|verb| verb.get_name().to_owned())
         .collect();
     let result = if let Some(form) = drop_in::form(&args, &verbs) {
-        drop_in::run(form, &args)
+        drop_in::run(form, &args).map(|()| 0)
     } else {
         Cli::try_parse_from(&args)
             .map_err(Stop::Usage)
-            .and_then(|cli| match cli.verb {
-                Verb::Mount(args) => mount::run(args).map_err(Stop::Failed),
-                Verb::Unmount(args) => unmount::run(&args).map_err(Stop::Failed),
-                Verb::Completion(args) => completion::run(&args).map_err(Stop::Failed),
-                Verb::Man(args) => man::run(&args).map_err(Stop::Failed),
-            })
+            .and_then(|cli| cli.verb.run())
     };
     match result {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(Stop::Failed(message)) => {
             eprintln!("layerfs: {message}");
             FAILED

@@ -5,10 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
-
 use super::node::Node;
 use crate::error::{Error, Result};
+use crate::sys::lock::RwLock;
 use crate::types::Handle;
 
 const SHARDS: usize = 16;

@@ -17,7 +17,7 @@
 //! 4. `Node::state` of an object, then of its ancestors, going up; of unrelated objects in the order of
 //!    their inode numbers
 //! 5. `OpenFile::source`, then again `Node::state` for reading (opened while no state lock is held)
-//! 6. `Directory::upper_names`, `Directory::subdirectories`, a shard of the table, of the handles, of the fd cache: nothing is called while one is held
+//! 6. `Directory::upper_names`, `subdirectories`, `passes_acl`, a shard of the table, of the handles, of the fd cache: nothing is called while one is held
 
 pub mod handles;
 pub mod names;

@@ -15,12 +15,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::sys::fdcache::FdKey;
+use crate::sys::lock::{Mutex, RwLock};
 use crate::types::{Kind, NodeId, Time};
 use crate::union::lower::{LowerFile, Stack};
 use crate::upper::Origin;
@@ -61,6 +61,8 @@ pub struct Directory {
     pub upper_names: Mutex<Option<Names>>,
     /// How many subdirectories it shows (contract D3).
     pub subdirectories: Mutex<Count>,
+    /// Whether it passes an ACL on to its children, once somebody asked (contract A3).
+    pub passes_acl: Mutex<Option<bool>>,
     /// Whether its names in the upper may not be on disk: changed since they were last synced, or
     /// found by this mount (contract F1).
     pub unsynced_names: AtomicBool,
@@ -173,6 +175,11 @@ impl Node {
         matches!(self.state.read().place, Place::Upper(_))
     }
 
+    /// Directories in the upper: whether children came from elsewhere; `None` if it is in layers only.
+    pub fn upper_impure(&self) -> Option<bool> {
+        self.state.read().upper().map(|place| place.impure)
+    }
+
     /// Whether no name leads to it any more.
     pub fn is_removed(&self) -> bool {
         self.id != NodeId::ROOT && self.state.read().links.is_empty()
@@ -214,6 +221,7 @@ impl Directory {
             names: RwLock::new(()),
             upper_names: Mutex::default(),
             subdirectories: Mutex::default(),
+            passes_acl: Mutex::default(),
             unsynced_names: AtomicBool::new(true),
         }
     }

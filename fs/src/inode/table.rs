@@ -7,9 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::node::Node;
+use crate::sys::lock::Mutex;
 use crate::types::NodeId;
 
 const SHARDS: usize = 64;

@@ -69,7 +69,11 @@ impl FileSystem {
         if state.links.is_empty() {
             return Ok(());
         }
-        let Some(place) = state.upper() else {
+        // Another may have brought the names up at the same time, and been here before.
+        let Some(place) = state
+            .upper()
+            .filter(|place| matches!(place.anchor, Anchor::Index))
+        else {
             return Ok(());
         };
         let Some(origin) = place.origin else {

@@ -10,7 +10,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{Dev, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
@@ -22,6 +21,7 @@ use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, UpperPlace};
 use crate::marks::Found;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
+use crate::sys::lock::RwLock;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
 use crate::union::birth::{ACL_ACCESS, ACL_DEFAULT, Born, Inheritance};
 use crate::union::copy_up;
@@ -39,6 +39,23 @@ enum New<'a> {
     Node(FileType, u64),
     /// A char 0/0 node, which the upper can only hold as a stand-in (R6).
     Char00,
+}
+
+/// An object to be made, and for whom.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    caller: &'a Caller,
+    new: New<'a>,
+    mode: u32,
+    umask: u32,
+}
+
+/// What became of the attempt to make an object by one system call.
+enum Attempt {
+    /// It is there; files are open.
+    Made(Option<OwnedFd>),
+    /// Something is in the way, or one call is not enough.
+    NotSo,
 }
 
 /// What stands at a name where something is to be made.
@@ -68,9 +85,14 @@ impl FileSystem {
             | FileType::BlockDevice) => New::Node(kind, rdev),
             _ => return Err(Error::Invalid),
         };
-        Ok(self
-            .make(caller, parent, name, new, mode & 0o7777, umask)?
-            .0)
+        let mode = mode & 0o7777;
+        let wanted = Wanted {
+            caller,
+            new,
+            mode,
+            umask,
+        };
+        Ok(self.make(parent, name, &wanted)?.0)
     }
 
     /// Makes a directory.
@@ -82,9 +104,13 @@ impl FileSystem {
         mode: u32,
         umask: u32,
     ) -> Result<Entry> {
-        Ok(self
-            .make(caller, parent, name, New::Directory, mode & 0o7777, umask)?
-            .0)
+        let wanted = Wanted {
+            caller,
+            new: New::Directory,
+            mode: mode & 0o7777,
+            umask,
+        };
+        Ok(self.make(parent, name, &wanted)?.0)
     }
 
     /// Makes a symlink.
@@ -95,9 +121,13 @@ impl FileSystem {
         name: &OsStr,
         target: &OsStr,
     ) -> Result<Entry> {
-        Ok(self
-            .make(caller, parent, name, New::Symlink(target), 0o777, 0)?
-            .0)
+        let wanted = Wanted {
+            caller,
+            new: New::Symlink(target),
+            mode: 0o777,
+            umask: 0,
+        };
+        Ok(self.make(parent, name, &wanted)?.0)
     }
 
     /// Makes a file and opens it; EEXIST if the name is taken.
@@ -110,7 +140,13 @@ impl FileSystem {
         umask: u32,
         flags: i32,
     ) -> Result<(Entry, Handle)> {
-        let (entry, file) = self.make(caller, parent, name, New::File, mode & 0o7777, umask)?;
+        let wanted = Wanted {
+            caller,
+            new: New::File,
+            mode: mode & 0o7777,
+            umask,
+        };
+        let (entry, file) = self.make(parent, name, &wanted)?;
         let node = self.node(entry.node)?;
         let Some(file) = file else {
             return Ok((entry, self.open_file(entry.node, flags)?));
@@ -133,38 +169,73 @@ impl FileSystem {
 
     fn make(
         &self,
-        caller: &Caller,
         parent: NodeId,
         name: &OsStr,
-        new: New<'_>,
-        mode: u32,
-        umask: u32,
+        wanted: &Wanted<'_>,
     ) -> Result<(Entry, Option<OwnedFd>)> {
         let upper = self.upper()?;
+        let new = wanted.new;
         let parent = self.directory_to_change(parent, name)?;
         let _names = parent.as_directory()?.names.write();
         let dir = self.upper_dir(&parent)?;
         let dir = dir.as_fd();
-        let ground = self.ground(upper, &parent, dir, name)?;
-        let given = Inheritance::of(At::Fd(dir), &At::Fd(dir).stat()?)?;
-        let file = if ground == Ground::Free && !matches!(new, New::Char00) {
-            make_in_place(caller, dir, name, new, given.mode_in_place(mode, umask))?
-        } else {
-            let born = given.born(mode, umask, matches!(new, New::Directory));
-            let staged = stage(upper, caller, new, &born)?;
-            if matches!(new, New::Char00) {
-                self.mark_impure(upper, &parent)?;
+        let file = match self.make_in_place(&parent, dir, name, wanted)? {
+            Attempt::Made(file) => file,
+            Attempt::NotSo => {
+                let ground = self.ground(upper, &parent, dir, name)?;
+                let given = Inheritance::of(At::Fd(dir), &At::Fd(dir).stat()?)?;
+                let a_directory = matches!(new, New::Directory);
+                let born = given.born(wanted.mode, wanted.umask, a_directory);
+                let staged = stage(upper, wanted.caller, new, &born)?;
+                if matches!(new, New::Char00) {
+                    self.mark_impure(upper, &parent)?;
+                }
+                replace_whiteout(upper, staged, dir, name, new, ground)?;
+                None
             }
-            replace_whiteout(upper, staged, dir, name, new, ground)?;
-            None
         };
         if matches!(new, New::Directory) {
             parent.as_directory()?.count_subdirectories(1);
         }
         self.note_name(upper, &parent, name);
         self.touched(&parent);
-        let entry = self.lookup_new(&parent, dir, name, matches!(new, New::Char00))?;
+        let entry = self.lookup_new(&parent, dir, name, new, file.as_ref())?;
         Ok((entry, file))
+    }
+
+    /// Makes the object by one exclusive system call, where no layer shows the name.
+    fn make_in_place(
+        &self,
+        parent: &Node,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        wanted: &Wanted<'_>,
+    ) -> Result<Attempt> {
+        let directory = parent.as_directory()?;
+        let free = !parent.is_removed()
+            && matches!(
+                self.layers.lookup(&directory.lowers, name),
+                Ok(Lower::Absent)
+            )
+            && !self.upper()?.form.hides(dir, name)?;
+        if !free || matches!(wanted.new, New::Char00) {
+            return Ok(Attempt::NotSo);
+        }
+        let known = *directory.passes_acl.lock();
+        let passes_acl = match known {
+            Some(known) => known,
+            None => {
+                let passes = Inheritance::passes_acl(At::Fd(dir))?;
+                *directory.passes_acl.lock() = Some(passes);
+                passes
+            }
+        };
+        let umask = if passes_acl { 0 } else { wanted.umask };
+        match exclusively(wanted.caller, dir, name, wanted.new, wanted.mode & !umask) {
+            Ok(file) => Ok(Attempt::Made(file)),
+            Err(Errno::EXIST) => Ok(Attempt::NotSo),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The directory in which a name is to be made or changed, in the upper.
@@ -191,7 +262,7 @@ impl FileSystem {
         if parent.is_removed() {
             return Err(Error::NotFound);
         }
-        match upper.lookup(dir, name)? {
+        match upper.lookup(dir, name, false)? {
             Found::Object(_) => Err(Error::Exists),
             Found::Whiteout => Ok(Ground::Whiteout),
             Found::Absent => match self.layers.lookup(&parent.as_directory()?.lowers, name)? {
@@ -207,10 +278,15 @@ impl FileSystem {
         parent: &Arc<Node>,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-        char00: bool,
+        new: New<'_>,
+        file: Option<&OwnedFd>,
     ) -> Result<Entry> {
         let upper = self.upper()?;
-        let stat = upper.stat(At::Name(dir, name), char00)?;
+        let char00 = matches!(new, New::Char00);
+        let stat = match file {
+            Some(file) => rustix::fs::fstat(file)?,
+            None => upper.stat(At::Name(dir, name), char00)?,
+        };
         let mut place = UpperPlace::plain(Anchor::Name);
         place.char00 = char00;
         let found = Resolved {
@@ -302,13 +378,13 @@ impl FileSystem {
 }
 
 /// One exclusive system call, as the caller.
-fn make_in_place(
+fn exclusively(
     caller: &Caller,
     dir: BorrowedFd<'_>,
     name: &OsStr,
     new: New<'_>,
     mode: u32,
-) -> Result<Option<OwnedFd>> {
+) -> rustix::io::Result<Option<OwnedFd>> {
     let _acting = ActingAs::new(caller.uid, caller.gid);
     let mode = Mode::from_raw_mode(mode);
     match new {
@@ -319,7 +395,7 @@ fn make_in_place(
         New::Directory => mkdirat(dir, name, mode)?,
         New::Symlink(target) => symlinkat(target, dir, name)?,
         New::Node(kind, rdev) => mknodat(dir, name, kind, mode, rdev as Dev)?,
-        New::Char00 => return Err(Errno::INVAL.into()),
+        New::Char00 => return Err(Errno::INVAL),
     }
     Ok(None)
 }

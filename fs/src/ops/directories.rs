@@ -103,10 +103,18 @@ impl FileSystem {
             return Ok(());
         }
         self.each(&node, offset, true, &mut |shown| {
-            let found = match self.lookup_in(&node, shown.name) {
-                Ok(found) => found,
-                Err(Error::NotFound) => return Ok(true),
-                Err(_) => match self.kind_and_number(&node, shown)? {
+            // The dots are no names of anything: a lookup would make them links of their directories.
+            let found = match is_dots(shown.name) {
+                true => None,
+                false => match self.lookup_in(&node, shown.name) {
+                    Ok(found) => Some(found),
+                    Err(Error::NotFound) => return Ok(true),
+                    Err(_) => None,
+                },
+            };
+            let found = match found {
+                Some(found) => found,
+                None => match self.kind_and_number(&node, shown)? {
                     Some((kind, ino)) => unknown(ino, kind),
                     None => return Ok(true),
                 },
@@ -176,7 +184,7 @@ impl FileSystem {
             }
             From::Upper(kind, ino) => (kind, ino),
         };
-        if matches!(shown.name.as_bytes(), b"." | b"..") {
+        if is_dots(shown.name) {
             return Ok(Some((Kind::Directory, ino)));
         }
         let merges = !node.as_directory()?.lowers.is_empty();
@@ -205,7 +213,7 @@ impl FileSystem {
         let mut count: u32 = 0;
         self.each(node, 0, false, &mut |shown| {
             let (From::Upper(kind, _) | From::Layer(_, kind, _)) = shown.from;
-            let dots = matches!(shown.name.as_bytes(), b"." | b"..");
+            let dots = is_dots(shown.name);
             count += u32::from(kind == FileType::Directory && !dots);
             Ok(true)
         })?;
@@ -216,7 +224,7 @@ impl FileSystem {
     pub(super) fn shows_a_name(&self, node: &Node) -> Result<bool> {
         let mut any = false;
         self.each(node, 0, false, &mut |shown| {
-            any = !matches!(shown.name.as_bytes(), b"." | b"..");
+            any = !is_dots(shown.name);
             Ok(!any)
         })?;
         Ok(any)
@@ -487,4 +495,8 @@ pub(super) fn scan(
         }
     }
     Ok(())
+}
+
+fn is_dots(name: &OsStr) -> bool {
+    matches!(name.as_bytes(), b"." | b"..")
 }

@@ -8,7 +8,6 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{
     FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
 };
@@ -19,6 +18,7 @@ use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
 use crate::sys::at::At;
+use crate::sys::lock::RwLock;
 use crate::types::{Handle, Kind, NodeId, Seek};
 
 impl FileSystem {

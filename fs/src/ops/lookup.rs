@@ -41,6 +41,17 @@ pub(super) struct Resolved {
     pub in_upper: bool,
 }
 
+/// What the upper's directory has at a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing: the layers count.
+    Nothing,
+    /// A whiteout.
+    Whiteout,
+    /// An object.
+    Object,
+}
+
 impl FileSystem {
     /// Looks a name up; counts one lookup of the node.
     ///
@@ -79,23 +90,39 @@ impl FileSystem {
 
     /// What `name` means in `parent`, whose names are held; `None` if nothing.
     pub(super) fn resolve(&self, parent: &Node, name: &OsStr) -> Result<Option<Resolved>> {
+        Ok(self.resolve_in_both(parent, name)?.1)
+    }
+
+    /// As [`Self::resolve`], with what the upper alone has there.
+    pub(super) fn resolve_in_both(
+        &self,
+        parent: &Node,
+        name: &OsStr,
+    ) -> Result<(Standing, Option<Resolved>)> {
         let directory = parent.as_directory()?;
-        if let Some(upper) = self.upper.as_ref().filter(|_| parent.in_upper()) {
+        if let Some(upper) = &self.upper
+            && let Some(impure) = parent.upper_impure()
+        {
             let dir = self.upper_dir(parent)?;
-            match upper.lookup(dir.as_fd(), name)? {
-                Found::Whiteout => return Ok(None),
+            match upper.lookup(dir.as_fd(), name, impure)? {
+                Found::Whiteout => return Ok((Standing::Whiteout, None)),
                 Found::Absent => {}
                 Found::Object(object) => {
                     let at = At::Name(dir.as_fd(), name);
                     let kind = FileType::from_raw_mode(object.stat.st_mode);
-                    return Ok(Some(if kind == FileType::Directory {
+                    let found = if kind == FileType::Directory {
                         self.upper_directory(upper, at, name, &directory.lowers, *object)?
                     } else {
                         self.upper_file(upper, name, &directory.lowers, *object)?
-                    }));
+                    };
+                    return Ok((Standing::Object, Some(found)));
                 }
             }
         }
+        Ok((Standing::Nothing, self.resolve_in_layers(directory, name)?))
+    }
+
+    fn resolve_in_layers(&self, directory: &Directory, name: &OsStr) -> Result<Option<Resolved>> {
         Ok(match self.layers.lookup(&directory.lowers, name)? {
             Lower::Absent => None,
             Lower::Directory(lowers, stat) => Some(Resolved {

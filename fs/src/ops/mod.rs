@@ -49,11 +49,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::inode::{Handles, Node, Table};
 use crate::sys::fdcache::FdCache;
+use crate::sys::lock::Mutex;
 use crate::types::{Metacopy, NodeId};
 use crate::union::lower::Layers;
 use crate::upper::Upper;

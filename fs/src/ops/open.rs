@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::fs::Mode;
 
 use super::FileSystem;
@@ -14,6 +13,7 @@ use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperP
 use crate::layer::Trust;
 use crate::marks::{Found, Opaque};
 use crate::sys::fdcache::FdCache;
+use crate::sys::lock::Mutex;
 use crate::types::{Config, Kind, Metacopy, NodeId};
 use crate::union::lower::{Layers, Stack};
 use crate::union::numbers::lower_number;

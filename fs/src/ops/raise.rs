@@ -87,7 +87,7 @@ impl FileSystem {
         self.raise_file(upper, node, &lower, need)
     }
 
-    fn is_raised(&self, node: &Node, need: Need) -> bool {
+    pub(super) fn is_raised(&self, node: &Node, need: Need) -> bool {
         let state = node.state.read();
         state.upper().is_some_and(|place| match need {
             Need::Metadata | Need::Index => true,

@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::fs::AtFlags;
 
 use super::FileSystem;
@@ -16,6 +15,7 @@ use super::place::kind_of_stat;
 use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Directory, Node, State};
+use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId};
 use crate::union::lower::Lower;
 use crate::upper::{Origin, Upper};

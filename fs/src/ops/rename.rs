@@ -16,17 +16,17 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::FileSystem;
+use super::lookup::Standing;
 use super::raise::Need;
 use super::remove::lock_names;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Node, State};
-use crate::marks::Found;
 use crate::sys::at::At;
+use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId, RenameMode};
 use crate::union::copy_up;
 use crate::upper::{Form, Origin, PRESENT, Upper};
@@ -42,6 +42,7 @@ struct Spot<'a> {
     side: &'a Side<'a>,
     dir: Arc<OwnedFd>,
     layers_show: bool,
+    is_whiteout: bool,
 }
 
 impl FileSystem {
@@ -67,50 +68,50 @@ impl FileSystem {
             name: new_name,
         };
         let _moving = (parent != new_parent).then(|| self.renames.lock());
+        let mut target_directory: Option<Arc<Node>> = None;
         loop {
-            let source = self.look(&from)?.ok_or(Error::NotFound)?;
-            let target = self.look(&to)?;
-            if target
-                .as_ref()
-                .is_some_and(|target| Arc::ptr_eq(target, &source))
-                && mode != RenameMode::NoReplace
-            {
+            let known = target_directory.take();
+            let mut locked = vec![&from.parent, &to.parent];
+            locked.extend(&known);
+            let names = lock_names(&locked)?;
+            let (source_stands, source) = self.look(&from)?;
+            let source = source.ok_or(Error::NotFound)?;
+            let (target_stands, target) = self.look(&to)?;
+            let same = |other: &Arc<Node>| Arc::ptr_eq(other, &source);
+            if target.as_ref().is_some_and(same) && mode != RenameMode::NoReplace {
                 return Ok(());
             }
             check(&source, target.as_deref(), mode)?;
-            check_loop(&source, &to.parent, Error::Invalid)?;
-            if let Some(target) = &target {
-                let why = if mode == RenameMode::Exchange {
-                    Error::Invalid
-                } else {
-                    Error::NotEmpty
-                };
-                check_loop(target, &from.parent, why)?;
-            }
-            self.raise(&source, Need::Metadata)?;
-            if let Some(target) = &target {
-                self.prepare_target(target, mode)?;
-            }
-
-            let mut locked = vec![&from.parent, &to.parent];
-            locked.extend(
-                target
-                    .iter()
-                    .filter(|target| target.kind == Kind::Directory),
-            );
-            let _names = lock_names(&locked)?;
-            let still = |side: &Side<'_>, node: Option<&Arc<Node>>| -> Result<bool> {
-                let found = self.resolve(&side.parent, side.name)?;
-                Ok(found.map(|found| found.ino) == node.map(|node| node.ino))
+            check_loops(&source, &from, target.as_deref(), &to, mode)?;
+            let a_directory = target
+                .as_ref()
+                .filter(|target| target.kind == Kind::Directory);
+            let is_locked = match (a_directory, &known) {
+                (None, _) => true,
+                (Some(target), Some(locked)) => Arc::ptr_eq(target, locked),
+                (Some(_), None) => false,
             };
-            if !still(&from, Some(&source))? || !still(&to, target.as_ref())? {
+            if !is_locked
+                || !self.is_ready(&source)
+                || !self.is_prepared(target.as_deref(), mode)?
+            {
+                // Copies are made while no names are held; then everything is looked at again.
+                target_directory = a_directory.cloned();
+                drop(names);
+                self.raise(&source, Need::Metadata)?;
+                self.prepare(target.as_ref(), mode)?;
                 continue;
             }
+            let old = self.spot(&from, &source, source_stands)?;
             match (mode, &target) {
                 (RenameMode::Exchange, Some(target)) => {
-                    self.exchange(upper, &from, &to, &source, target)?;
+                    let new = self.spot(&to, target, target_stands)?;
+                    self.exchange(upper, &old, &new, &source, target)?;
                 }
-                _ => self.replace(upper, &from, &to, &source, target.as_ref())?,
+                _ => {
+                    let new = self.bare_spot(&to, target_stands)?;
+                    self.replace(upper, &old, &new, &source, target.as_ref())?;
+                }
             }
             self.note_name(upper, &from.parent, from.name);
             self.note_name(upper, &to.parent, to.name);
@@ -122,42 +123,66 @@ impl FileSystem {
         }
     }
 
-    fn look(&self, side: &Side<'_>) -> Result<Option<Arc<Node>>> {
-        let _names = side.parent.as_directory()?.names.read();
-        let found = self.resolve(&side.parent, side.name)?;
-        Ok(found.map(|found| self.admit(&side.parent, side.name, found)))
+    /// What a side's name means, and what the upper has there; its names are held.
+    fn look(&self, side: &Side<'_>) -> Result<(Standing, Option<Arc<Node>>)> {
+        let (stands, found) = self.resolve_in_both(&side.parent, side.name)?;
+        let node = found.map(|found| self.admit(&side.parent, side.name, found));
+        Ok((stands, node))
+    }
+
+    /// Whether the source can be moved as it is.
+    fn is_ready(&self, node: &Arc<Node>) -> bool {
+        match node.kind {
+            Kind::Directory => node.in_upper(),
+            _ => self.is_raised(node, Need::Metadata) && !self.names_are_missing(node),
+        }
+    }
+
+    /// Whether the target can go, or be swapped, as it is.
+    fn is_prepared(&self, target: Option<&Node>, mode: RenameMode) -> Result<bool> {
+        match target {
+            None => Ok(true),
+            Some(target) if mode == RenameMode::Exchange => Ok(match target.kind {
+                Kind::Directory => target.in_upper(),
+                _ => self.is_raised(target, Need::Metadata) && !self.names_are_missing(target),
+            }),
+            Some(target) => {
+                let state = target.state.read();
+                match state.data_in_layer() {
+                    Some(file) if state.upper().is_none() => Ok(file.stat()?.st_nlink <= 1),
+                    _ => Ok(true),
+                }
+            }
+        }
     }
 
     /// A target that is swapped must be in the upper; one that goes and is hard-linked in its layer must
     /// be counted.
-    fn prepare_target(&self, target: &Arc<Node>, mode: RenameMode) -> Result<()> {
-        if mode == RenameMode::Exchange {
-            return self.raise(target, Need::Metadata);
+    fn prepare(&self, target: Option<&Arc<Node>>, mode: RenameMode) -> Result<()> {
+        match target {
+            Some(target) if !self.is_prepared(Some(target), mode)? => match mode {
+                RenameMode::Exchange => self.raise(target, Need::Metadata),
+                _ => self.raise(target, Need::Index),
+            },
+            _ => Ok(()),
         }
-        let linked = |target: &Node| -> Result<bool> {
-            let state = target.state.read();
-            Ok(match state.data_in_layer() {
-                Some(file) if state.upper().is_none() => file.stat()?.st_nlink > 1,
-                _ => false,
-            })
-        };
-        if target.kind != Kind::Directory && linked(target)? {
-            self.raise(target, Need::Index)?;
-        }
-        Ok(())
     }
 
-    fn spot<'a>(&self, upper: &Upper, side: &'a Side<'a>, node: &Arc<Node>) -> Result<Spot<'a>> {
-        let dir = self.upper_dir(&side.parent)?;
+    fn spot<'a>(&self, side: &'a Side<'a>, node: &Arc<Node>, stands: Standing) -> Result<Spot<'a>> {
+        let spot = self.bare_spot(side, stands)?;
         // A hard-linked file that the upper has through the index: this name of it comes along now.
-        if matches!(upper.lookup(dir.as_fd(), side.name)?, Found::Absent) {
-            self.with_upper(node, |at| Ok(at.link_to(dir.as_fd(), side.name)?))?;
+        if stands == Standing::Nothing {
+            self.with_upper(node, |at| Ok(at.link_to(spot.dir.as_fd(), side.name)?))?;
         }
-        let layers_show = self.layers_show(&side.parent, side.name)?;
+        Ok(spot)
+    }
+
+    fn bare_spot<'a>(&self, side: &'a Side<'a>, stands: Standing) -> Result<Spot<'a>> {
         Ok(Spot {
             side,
-            dir,
-            layers_show,
+            dir: self.upper_dir(&side.parent)?,
+            layers_show: self.layers_show(&side.parent, side.name)?,
+            is_whiteout: stands == Standing::Whiteout,
         })
     }
 
@@ -191,20 +216,15 @@ impl FileSystem {
     fn replace(
         &self,
         upper: &Upper,
-        from: &Side<'_>,
-        to: &Side<'_>,
+        old: &Spot<'_>,
+        new: &Spot<'_>,
         source: &Arc<Node>,
         target: Option<&Arc<Node>>,
     ) -> Result<()> {
+        let (from, to) = (old.side, new.side);
         if let Some(target) = target.filter(|target| target.kind == Kind::Directory) {
             self.check_empty(target)?;
         }
-        let old = self.spot(upper, from, source)?;
-        let new = Spot {
-            side: to,
-            dir: self.upper_dir(&to.parent)?,
-            layers_show: self.layers_show(&to.parent, to.name)?,
-        };
         self.make_movable(upper, source, to, new.layers_show)?;
         let target_dir = match target {
             Some(target) if target.kind == Kind::Directory && target.in_upper() => {
@@ -217,7 +237,7 @@ impl FileSystem {
             if let Some(state) = &mut target_state {
                 self.pin_last(state, &to.parent, to.name)?;
             }
-            move_over(upper, &old, &new, source.kind, target_dir.as_ref())?;
+            move_over(upper, old, new, source.kind, target_dir.as_ref())?;
             source_state.remove_link(&from.parent, from.name);
             source_state.add_link(&to.parent, to.name);
             if let Some(state) = &mut target_state {
@@ -236,13 +256,12 @@ impl FileSystem {
     fn exchange(
         &self,
         upper: &Upper,
-        from: &Side<'_>,
-        to: &Side<'_>,
+        old: &Spot<'_>,
+        new: &Spot<'_>,
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<()> {
-        let old = self.spot(upper, from, source)?;
-        let new = self.spot(upper, to, target)?;
+        let (from, to) = (old.side, new.side);
         self.make_movable(upper, source, to, new.layers_show)?;
         self.make_movable(upper, target, from, old.layers_show)?;
         let (mut source_state, target_state) = lock_states(source, Some(target));
@@ -274,18 +293,17 @@ fn move_over(
     target_dir: Option<&Arc<OwnedFd>>,
 ) -> Result<()> {
     let (from, to) = (old.side.name, new.side.name);
-    let over_whiteout = matches!(upper.lookup(new.dir.as_fd(), to)?, Found::Whiteout);
     if upper.form == Form::Aufs {
         if old.layers_show {
             upper.put_whiteout(old.dir.as_fd(), from)?;
         }
         step(upper, old, new, RenameFlags::empty(), target_dir)?;
-        return match over_whiteout {
+        return match new.is_whiteout {
             true => upper.clear_whiteout(new.dir.as_fd(), to),
             false => Ok(()),
         };
     }
-    if kind == Kind::Directory && over_whiteout {
+    if kind == Kind::Directory && new.is_whiteout {
         renameat_with(&old.dir, from, &new.dir, to, RenameFlags::EXCHANGE)?;
         if !old.layers_show {
             unlinkat(&old.dir, from, AtFlags::empty())?;
@@ -383,6 +401,24 @@ fn count_moved(
         .count_subdirectories(comes_back - moved);
     to.as_directory()?.count_subdirectories(moved - other);
     Ok(())
+}
+
+/// No directory may come to lie in itself.
+fn check_loops(
+    source: &Node,
+    from: &Side<'_>,
+    target: Option<&Node>,
+    to: &Side<'_>,
+    mode: RenameMode,
+) -> Result<()> {
+    check_loop(source, &to.parent, Error::Invalid)?;
+    match target {
+        None => Ok(()),
+        Some(target) if mode == RenameMode::Exchange => {
+            check_loop(target, &from.parent, Error::Invalid)
+        }
+        Some(target) => check_loop(target, &from.parent, Error::NotEmpty),
+    }
 }
 
 /// A directory cannot move into itself.

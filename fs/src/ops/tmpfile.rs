@@ -37,9 +37,10 @@ impl FileSystem {
         let parent = self.directory(parent)?;
         self.raise_directory(&parent)?;
         let dir = self.upper_dir(&parent)?;
-        let at = At::Fd(dir.as_fd());
-        let given = Inheritance::of(at, &at.stat()?)?;
-        let mode = Mode::from_raw_mode(given.mode_in_place(mode & 0o7777, umask));
+        // A default ACL replaces the umask.
+        let passes_acl = Inheritance::passes_acl(At::Fd(dir.as_fd()))?;
+        let umask = if passes_acl { 0 } else { umask };
+        let mode = Mode::from_raw_mode(mode & 0o7777 & !umask);
         let exclusive = OFlags::from_bits_truncate(flags.cast_unsigned()) & OFlags::EXCL;
         let how = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | exclusive;
         let file = {

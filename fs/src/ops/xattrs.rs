@@ -56,6 +56,7 @@ impl FileSystem {
         if disk.as_c_str() == ACL_ACCESS {
             self.drop_set_group_id(caller, &node)?;
         }
+        forget_acl(&node);
         self.touched(&node);
         Ok(())
     }
@@ -68,6 +69,7 @@ impl FileSystem {
         self.with_object(&node, |at| Ok(at.get_xattr(&name)?))?;
         self.raise(&node, Need::Metadata)?;
         self.with_upper(&node, |at| Ok(at.remove_xattr(&name)?))?;
+        forget_acl(&node);
         self.touched(&node);
         Ok(())
     }
@@ -86,6 +88,13 @@ impl FileSystem {
             }
             Ok(())
         })
+    }
+}
+
+/// The directory's ACL may have changed: whoever makes a child looks again.
+fn forget_acl(node: &Node) {
+    if let Some(directory) = &node.directory {
+        *directory.passes_acl.lock() = None;
     }
 }
 

@@ -5,8 +5,7 @@
 //!   At::Fd(fd)              the object behind an O_PATH fd (unlinked files, roots, index)
 //! ```
 //!
-//! Extended attributes have no `*at` calls on the kernels we support (getxattrat came with 6.13), so
-//! their path goes through `/proc/self/fd`, which leads to the object itself without a walk.
+//! Extended attributes are in [`super::xattr`].
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +13,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
+
+use super::xattr;
 
 /// The address of an object; see the module.
 #[derive(Debug, Clone, Copy)]
@@ -110,21 +111,13 @@ impl At<'_> {
 
     /// The value of one extended attribute; ENODATA if it has none of that name.
     pub fn get_xattr(self, name: &CStr) -> Result<Vec<u8>> {
-        grow(|buffer| match self {
-            Self::Name(dir, file) => {
-                fs::lgetxattr(proc_path(dir, Some(file)).as_c_str(), name, buffer)
-            }
-            Self::Fd(fd) => fs::getxattr(proc_path(fd, None).as_c_str(), name, buffer),
-        })
+        grow(|buffer| xattr::get(self, name, buffer))
     }
 
     /// The names of its extended attributes, each closed by a NUL; empty where the file system
     /// knows none.
     pub fn list_xattrs(self) -> Result<Vec<u8>> {
-        let names = grow(|buffer| match self {
-            Self::Name(dir, file) => fs::llistxattr(proc_path(dir, Some(file)).as_c_str(), buffer),
-            Self::Fd(fd) => fs::listxattr(proc_path(fd, None).as_c_str(), buffer),
-        });
+        let names = grow(|buffer| xattr::list(self, buffer));
         match names {
             Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
             other => other,
@@ -133,20 +126,12 @@ impl At<'_> {
 
     /// Sets an extended attribute.
     pub fn set_xattr(self, name: &CStr, value: &[u8], flags: XattrFlags) -> Result<()> {
-        match self {
-            Self::Name(dir, file) => {
-                fs::lsetxattr(proc_path(dir, Some(file)).as_c_str(), name, value, flags)
-            }
-            Self::Fd(fd) => fs::setxattr(proc_path(fd, None).as_c_str(), name, value, flags),
-        }
+        xattr::set(self, name, value, flags)
     }
 
     /// Removes an extended attribute; ENODATA if there is none.
     pub fn remove_xattr(self, name: &CStr) -> Result<()> {
-        match self {
-            Self::Name(dir, file) => fs::lremovexattr(proc_path(dir, Some(file)).as_c_str(), name),
-            Self::Fd(fd) => fs::removexattr(proc_path(fd, None).as_c_str(), name),
-        }
+        xattr::remove(self, name)
     }
 }
 
@@ -173,7 +158,7 @@ fn grow(mut get: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
 }
 
 /// `/proc/self/fd/N` or `/proc/self/fd/N/NAME`.
-fn proc_path(fd: BorrowedFd<'_>, name: Option<&OsStr>) -> CString {
+pub(super) fn proc_path(fd: BorrowedFd<'_>, name: Option<&OsStr>) -> CString {
     let mut path = format!("/proc/self/fd/{}", fd.as_raw_fd()).into_bytes();
     if let Some(name) = name {
         path.push(b'/');

@@ -6,6 +6,7 @@
 //! capabilities that setfsuid(2) would else take away (capabilities(7)).
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::thread::{
@@ -23,9 +24,11 @@ pub struct ActingAs {
 }
 
 impl ActingAs {
-    /// Takes the file system ids of the caller.
+    /// Takes the file system ids of the caller. Our own are those of the first call: a process that
+    /// serves does not change them.
     pub fn new(uid: u32, gid: u32) -> Self {
-        let own = (Uid::effective(), Gid::effective());
+        static OWN: OnceLock<(Uid, Gid)> = OnceLock::new();
+        let own = *OWN.get_or_init(|| (Uid::effective(), Gid::effective()));
         if (own.0.as_raw(), own.1.as_raw()) == (uid, gid) {
             return Self { own: None };
         }

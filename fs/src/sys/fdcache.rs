@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sys::lock::Mutex;
 use lru::LruCache;
-use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
 const SHARDS: usize = 16;

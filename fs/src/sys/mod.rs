@@ -1,12 +1,14 @@
 //! System calls that std, rustix and nix lack or leave raw, and thin safe wrappers over them.
 //!
 //! ```text
-//!   at       an object's address (dirfd + name, or an O_PATH fd) and everything done to it
-//!   creds    create files as somebody else without losing our capabilities
-//!   fdcache  a bounded cache of directory fds
+//!   at          an object's address (dirfd + name, or an O_PATH fd) and everything done to it
+//!   creds       create files as somebody else without losing our capabilities
+//!   fdcache     a bounded cache of directory fds
 //!   filesystem  what a file system below promises
-//!   flags    the chattr ioctls
-//!   mounts   a private read-only clone of a layer's mount
+//!   flags       the chattr ioctls
+//!   lock        the locks, which a test can put under a scheduler
+//!   mounts      a private read-only clone of a layer's mount
+//!   xattr       extended attributes by directory and name
 //! ```
 //!
 //! Every `unsafe` block of the crate's lower floors is here.
@@ -16,4 +18,6 @@ pub mod creds;
 pub mod fdcache;
 pub mod filesystem;
 pub mod flags;
+pub mod lock;
 pub mod mounts;
+mod xattr;

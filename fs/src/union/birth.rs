@@ -50,13 +50,9 @@ impl Inheritance {
         })
     }
 
-    /// The mode to give when the object is made in place: a default ACL replaces the umask.
-    pub fn mode_in_place(&self, mode: u32, umask: u32) -> u32 {
-        if self.default_acl.is_some() {
-            mode
-        } else {
-            mode & !umask
-        }
+    /// Whether the directory at `at` has an ACL for its children: it then replaces the umask.
+    pub fn passes_acl(at: At<'_>) -> Result<bool> {
+        Ok(at.xattr(ACL_DEFAULT)?.is_some_and(|acl| is_acl(&acl)))
     }
 
     /// Everything, for an object made in the stage.

@@ -20,12 +20,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use rustix::fs::{AtFlags, readlinkat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::Result;
 use crate::sys::filesystem::keeps_metadata_in_order;
+use crate::sys::lock::Mutex;
 
 const MARKER: &str = "unsynced";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

@@ -58,15 +58,22 @@ pub struct Upper {
 }
 
 impl Upper {
-    /// What `name` means in the upper's directory `dir`.
-    pub fn lookup(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Found> {
+    /// What `name` means in the upper's directory `dir`. Where that is not `impure`, nothing but
+    /// directories can carry a mark: overlayfs marks the directory first, and so do we.
+    pub fn lookup(&self, dir: BorrowedFd<'_>, name: &OsStr, impure: bool) -> Result<Found> {
         if self.form.owns_name(name) {
             return Ok(Found::Absent);
         }
         let at = At::Name(dir, name);
         match at.stat() {
             Ok(stat) if marks::is_char00(&stat) => Ok(Found::Whiteout),
-            Ok(stat) => Ok(Found::Object(Box::new(self.object(at, stat)?))),
+            Ok(stat) if impure || is_directory(&stat) => {
+                Ok(Found::Object(Box::new(self.object(at, stat)?)))
+            }
+            Ok(stat) => Ok(Found::Object(Box::new(Object {
+                stat,
+                marks: Marks::default(),
+            }))),
             Err(Errno::NOENT) if self.form.hides(dir, name)? => Ok(Found::Whiteout),
             Err(Errno::NOENT) => Ok(Found::Absent),
             Err(error) => Err(error.into()),
@@ -152,6 +159,10 @@ impl Upper {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 /// The key of an xattr as the C string the calls need.

@@ -23,9 +23,15 @@ use crate::sys::mounts::{lies_in, open_directory};
 use crate::types::UpperConfig;
 
 /// The marker of a volatile mount, in `WORK/layerfs`.
-pub(super) const VOLATILE: &str = "volatile";
-const HOME: &str = "layerfs";
-const STACK: &str = "stack";
+pub(crate) const VOLATILE: &str = "volatile";
+/// What is ours in the workdir.
+pub(crate) const HOME: &str = "layerfs";
+/// The hard-linked files of layers that are in the upper, in [`HOME`].
+pub(crate) const INDEX: &str = "index";
+/// Where objects are made, in [`HOME`].
+pub(crate) const STAGE: &str = "stage";
+/// Which layers the index speaks of, in [`HOME`].
+pub(crate) const STACK: &str = "stack";
 
 impl Upper {
     /// Opens and locks the diff. `stack` tells the layers it lies on, one line each: an index of other
@@ -60,8 +66,8 @@ impl Upper {
                 what: "looking for unsynced copies",
                 source: io::Error::other(error),
             })?;
-        let stage = subdirectory(&home, "stage").map_err(unfit("making the stage"))?;
-        let index = subdirectory(&home, "index").map_err(unfit("making the index"))?;
+        let stage = subdirectory(&home, STAGE).map_err(unfit("making the stage"))?;
+        let index = subdirectory(&home, INDEX).map_err(unfit("making the index"))?;
         let mut upper = Self {
             root: Arc::new(root),
             form: Form::Overlay,

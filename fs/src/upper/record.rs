@@ -13,6 +13,8 @@
 //! they are the object's st_ino for ever (contract I1). An unreadable record is as none: the object
 //! then has its upper inode number.
 
+use std::ffi::OsStr;
+
 use crate::types::Time;
 
 const VERSION: u8 = 1;
@@ -102,6 +104,14 @@ impl Origin {
     pub fn index_name(position: u16, ino: u64) -> String {
         format!("{position}-{ino:x}")
     }
+
+    /// The position and inode number in a name of the index directory; `None` for other names.
+    pub fn parse_index_name(name: &OsStr) -> Option<(u16, u64)> {
+        let (position, ino) = name.to_str()?.split_once('-')?;
+        let parsed = (position.parse().ok()?, u64::from_str_radix(ino, 16).ok()?);
+        // "+1-A" is read as a number, and written otherwise.
+        (Self::index_name(parsed.0, parsed.1).as_str() == name).then_some(parsed)
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +137,20 @@ mod tests {
                 ..Origin::of(500, u64::MAX - 1)
             };
             assert_eq!(Origin::decode(&origin.encode()), Some(origin));
+        }
+    }
+
+    #[test]
+    fn names_of_the_index_are_read_as_they_are_written() {
+        let parse = |name: &str| Origin::parse_index_name(OsStr::new(name));
+        assert_eq!(
+            parse(&Origin::index_name(500, u64::MAX)),
+            Some((500, u64::MAX))
+        );
+        for name in [
+            "", "1", "1-", "-1", "+1-a", "1-A", "1-0x1", "70000-1", "01-1", "1-1 ",
+        ] {
+            assert_eq!(parse(name), None, "{name}");
         }
     }
 

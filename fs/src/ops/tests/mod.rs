@@ -1,6 +1,9 @@
 //! The operations without any mount: what FUSE would ask, asked directly.
 
 mod durability;
+#[cfg(feature = "shuttle")]
+mod models;
+mod races;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -512,4 +515,40 @@ fn r4_a_redirect_that_leaves_the_layer_is_damage() {
             "{redirect}"
         );
     }
+}
+
+/// Once `.` was looked up as a name of its directory, which then lay in itself: the next rename into it
+/// never ended.
+#[test]
+fn d1_n2_dots_of_a_listing_are_no_names_of_directories() {
+    let world = World::new();
+    let fs = world.open();
+    let caller = Caller::default();
+    let outer = fs
+        .mkdir(&caller, NodeId::ROOT, name("outer"), 0o755, 0)
+        .unwrap()
+        .node;
+    let inner = fs
+        .mkdir(&caller, outer, name("inner"), 0o755, 0)
+        .unwrap()
+        .node;
+    fs.mkdir(&caller, NodeId::ROOT, name("moved"), 0o755, 0)
+        .unwrap();
+    for directory in [outer, inner] {
+        let mut dots = 0;
+        fs.readdirplus(directory, 0, &mut |entry, found| {
+            if entry.name == "." || entry.name == ".." {
+                assert_eq!(found.node, NodeId(0));
+                dots += 1;
+            }
+            true
+        })
+        .unwrap();
+        assert_eq!(dots, 2);
+    }
+    let mode = RenameMode::Replace;
+    fs.rename(NodeId::ROOT, name("moved"), inner, name("moved"), mode)
+        .unwrap();
+    let into_itself = fs.rename(NodeId::ROOT, name("outer"), inner, name("x"), mode);
+    assert_eq!(into_itself, Err(Error::Invalid));
 }
