@@ -16,6 +16,7 @@ mod names;
 mod places;
 mod privileges;
 mod reading;
+mod scale;
 mod tmpfile;
 mod transport;
 mod upper_format;

@@ -7,7 +7,6 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::FileSystem;
@@ -15,6 +14,7 @@ use crate::error::Result;
 use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, State, UpperPlace};
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
+use crate::sys::lock::RwLock;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
 use crate::union::birth::Inheritance;
 use crate::union::numbers::number;
