@@ -210,6 +210,19 @@ pub enum InspectError {
     /// One of them cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A repair needs the workdir.
+    #[error("repairing needs --work DIR, the workdir of this upper")]
+    NoWork,
+    /// A repair by the wrong layers would spoil more than it mends.
+    #[error(
+        "the layers given are not those that {} was last mounted with, or in another order: nothing \
+         is repaired; give those, the topmost first",
+        work.display()
+    )]
+    OtherLayers {
+        /// The workdir.
+        work: PathBuf,
+    },
     /// An object cannot be read.
     #[error("{}: {source}", path.display())]
     Object {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attributes;
+mod check;
 mod cli;
 mod copy_up;
 mod data;
@@ -20,3 +21,4 @@ mod scale;
 mod tmpfile;
 mod transport;
 mod upper_format;
+mod which;

@@ -1,13 +1,15 @@
 //! The command line: one verb, one file.
 //!
 //! ```text
-//!   argv ──> a verb?            mount | unmount | diff | completion | man
+//!   argv ──> a verb?            mount | unmount | which | diff | check | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
 //!
-//! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage.
+//! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage. Verbs that
+//! answer a question by 0 or 1 (`which`, `check`) end with 2 if they cannot.
 
+mod check;
 mod completion;
 mod diff;
 mod drop_in;
@@ -16,6 +18,7 @@ mod mount;
 mod options;
 mod output;
 mod unmount;
+mod which;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -25,6 +28,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Exit code of a failure.
 const FAILED: i32 = 1;
+/// Exit code of a verb that answers by 0 and 1, and could not.
+const TROUBLE: i32 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +56,9 @@ struct Cli {
 enum Verb {
     Mount(mount::Args),
     Unmount(unmount::Args),
+    Which(which::Args),
     Diff(diff::Args),
+    Check(check::Args),
     Completion(completion::Args),
     Man(man::Args),
 }
@@ -60,6 +67,8 @@ impl Verb {
     /// Runs it and gives the exit code.
     fn run(self) -> Result<i32, Stop> {
         let done = match self {
+            Self::Which(args) => return answer(which::run(args)),
+            Self::Check(args) => return answer(check::run(args)),
             Self::Mount(args) => mount::run(args),
             Self::Unmount(args) => unmount::run(&args),
             Self::Diff(args) => diff::run(args),
@@ -90,6 +99,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             eprintln!("layerfs: {message}");
             FAILED
         }
+        Err(Stop::Trouble(message)) => {
+            eprintln!("layerfs: {message}");
+            TROUBLE
+        }
         Err(Stop::Usage(error)) if is_help(&error) => {
             // Help and version come this way too, with exit code 0. A closed pipe is no news.
             let _ = error.print();
@@ -99,6 +112,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             eprintln!("layerfs: {}", one_line(&error));
             error.exit_code()
         }
+    }
+}
+
+/// The exit code of a verb that answers yes or no.
+fn answer(answer: Result<bool, String>) -> Result<i32, Stop> {
+    match answer {
+        Ok(true) => Ok(0),
+        Ok(false) => Ok(FAILED),
+        Err(message) => Err(Stop::Trouble(message)),
     }
 }
 
@@ -125,6 +147,8 @@ enum Stop {
     Usage(clap::Error),
     /// It was understood, and failed.
     Failed(String),
+    /// A verb whose exit code 1 is an answer could give none.
+    Trouble(String),
 }
 
 /// The whole command, for help pages and completions.

@@ -13,7 +13,9 @@
 //! The rules are those of [`crate::union`]; what is here asks them and tells. Nothing is written but by
 //! `check` when it is to repair.
 
+pub mod check;
 pub mod compare;
 pub mod diff;
 pub mod names;
 pub mod tree;
+pub mod which;

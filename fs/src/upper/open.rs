@@ -33,6 +33,15 @@ pub(crate) const STAGE: &str = "stage";
 /// Which layers the index speaks of, in [`HOME`].
 pub(crate) const STACK: &str = "stack";
 
+/// With whom a lock is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// With nobody.
+    No,
+    /// With others who only read.
+    Readers,
+}
+
 impl Upper {
     /// Opens and locks the diff. `stack` tells the layers it lies on, one line each: an index of other
     /// layers is thrown away.
@@ -41,9 +50,9 @@ impl Upper {
         let work = open_role("work", &config.work)?;
         check_apart(config, &root, &work)?;
         check_one_mount(config, &root, &work)?;
-        let root_lock = lock("upper", &config.upper, &root)?;
+        let root_lock = lock("upper", &config.upper, &root, Share::No)?;
         let home = subdirectory(&work, HOME).map_err(|error| path_error("work", config, error))?;
-        let home_lock = lock("work", &config.work, &home)?;
+        let home_lock = lock("work", &config.work, &home, Share::No)?;
         let marker = config.work.join(HOME).join(VOLATILE);
         if marker.exists() {
             return Err(OpenError::VolatileCrash {
@@ -136,7 +145,8 @@ impl Upper {
     }
 }
 
-fn open_role(role: &'static str, path: &Path) -> Result<OwnedFd, OpenError> {
+/// Opens a directory of that role.
+pub(crate) fn open_role(role: &'static str, path: &Path) -> Result<OwnedFd, OpenError> {
     open_directory(path).map_err(|error| OpenError::Path {
         role,
         path: path.to_owned(),
@@ -191,7 +201,12 @@ fn check_one_mount(config: &UpperConfig, upper: &OwnedFd, work: &OwnedFd) -> Res
 }
 
 /// Takes the lock of a directory, which ends with the process whatever happens to it.
-fn lock(role: &'static str, path: &Path, dir: &OwnedFd) -> Result<OwnedFd, OpenError> {
+pub(crate) fn lock(
+    role: &'static str,
+    path: &Path,
+    dir: &OwnedFd,
+    share: Share,
+) -> Result<OwnedFd, OpenError> {
     let error = |error: Errno| match error {
         Errno::WOULDBLOCK => OpenError::InUse {
             role,
@@ -205,7 +220,11 @@ fn lock(role: &'static str, path: &Path, dir: &OwnedFd) -> Result<OwnedFd, OpenE
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat(dir, c".", flags, Mode::empty()).map_err(error)?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(error)?;
+    let operation = match share {
+        Share::No => FlockOperation::NonBlockingLockExclusive,
+        Share::Readers => FlockOperation::NonBlockingLockShared,
+    };
+    flock(&fd, operation).map_err(error)?;
     Ok(fd)
 }
 

@@ -244,7 +244,7 @@ fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
 }
 
 /// Removes everything in a directory.
-pub(super) fn empty(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(crate) fn empty(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
     for name in names(dir)? {
         remove_tree(dir, &name)?;
     }
