@@ -3,6 +3,7 @@
 use crate::cgroup::CgroupError;
 use crate::image::ImageError;
 use crate::init::Failure;
+use crate::logs::LogError;
 use crate::mounts::MountError;
 use crate::mounts::union::UnionError;
 use crate::network::NetworkError;
@@ -56,12 +57,24 @@ pub enum Error {
     /// No container of that name or id.
     #[error("no such container: {0}")]
     NoContainer(String),
+    /// Neither a container nor anything else of that name.
+    #[error("no such object: {0}")]
+    NoObject(String),
     /// The beginning of an id that several containers share.
     #[error("{0:?} is the beginning of several containers' ids: give more of it")]
     Ambiguous(String),
     /// The container runs.
-    #[error("container {0} is running: stop it first")]
+    #[error("container {0} is running: stop it first (runner stop {0}), or force it with -f")]
     Running(String),
+    /// The container does not run.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// A new name is the old one.
+    #[error("name {0:?} is the container's name already")]
+    SameName(String),
+    /// A monitor says no, in its own words.
+    #[error("{0}")]
+    Refused(String),
     /// A file of ours cannot be used.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -110,6 +123,9 @@ pub enum Error {
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// Logs.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Network.
     #[error(transparent)]
     Network(#[from] NetworkError),

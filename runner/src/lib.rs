@@ -7,9 +7,11 @@
 //!    │
 //!   init ── what happens between clone and exec
 //!    │
-//!   image   mounts   cgroup   network   security
-//!    └────────┴────────┼────────┴─────────┘
+//!   image   mounts   cgroup   network   security   logs
+//!    └────────┴────────┼────────┴─────────┴────────┘
 //!   sys ── system calls that std, rustix and nix lack; every `unsafe`
+//!
+//!   types ── small values that every floor may use
 //! ```
 //!
 //! Imports go down only; each of the lower modules has an error type of its own, and [`error`]
@@ -22,7 +24,9 @@ pub mod container;
 pub mod error;
 pub mod image;
 pub mod init;
+pub mod logs;
 pub mod mounts;
 pub mod network;
 pub mod security;
 pub mod sys;
+pub mod types;

@@ -90,15 +90,16 @@ fn background_processes_end_with_the_command() {
 }
 
 #[test]
-fn a_client_that_is_killed_takes_its_rm_container_with_it() {
+fn a_client_that_is_killed_leaves_a_container_that_removes_itself_at_its_end() {
     let runner = Runner::new();
     let (mut client, id) = sleeper(&runner, &["--rm"]);
+    client.signal(Signal::KILL);
+    client.wait(Duration::from_secs(10));
     assert!(
         !members(&id).is_empty(),
         "no process in a cgroup named after the container"
     );
-    client.signal(Signal::KILL);
-    client.wait(Duration::from_secs(10));
+    kill_process(Pid::from_raw(first(&id)).unwrap(), Signal::KILL).unwrap();
     all_gone(&runner, &id);
 }
 

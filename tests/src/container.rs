@@ -9,8 +9,8 @@ use crate::process::{self, Output, wait_until};
 use crate::programs;
 use crate::scratch::Scratch;
 
-/// A `runner` with a state directory of its own. Dropping it checks that no container, mount or
-/// process of it is left.
+/// A `runner` with a state directory of its own. Dropping it removes its containers and checks that
+/// no mount, process or file of them is left.
 #[derive(Debug)]
 pub struct Runner {
     state: PathBuf,
@@ -74,6 +74,71 @@ impl Runner {
         )
     }
 
+    /// `runner run -d FLAGS... DEBIAN sh -c SCRIPT`; gives the id.
+    #[track_caller]
+    pub fn detached(&self, flags: &[&str], script: &str) -> String {
+        let image = format!("dir:{}", debian().display());
+        let mut command = self.command("run");
+        command
+            .arg("-d")
+            .args(flags)
+            .args([&image, "sh", "-c", script]);
+        let id = process::run(&mut command).ok().trim().to_owned();
+        assert_eq!(id.len(), 64, "no id: {id:?}");
+        id
+    }
+
+    /// Calls a verb that must succeed; standard output without the last line's end.
+    #[track_caller]
+    pub fn ok(&self, verb: &str, args: &[&str]) -> String {
+        let out = self.call(verb, args).ok();
+        out.strip_suffix('\n').unwrap_or(&out).to_owned()
+    }
+
+    /// One field of `inspect`, by a template.
+    #[track_caller]
+    pub fn inspect(&self, container: &str, template: &str) -> String {
+        self.ok("inspect", &["--format", template, container])
+    }
+
+    /// Waits until a template of `inspect` gives this.
+    #[track_caller]
+    pub fn wait_for(&self, container: &str, template: &str, wanted: &str) {
+        let mut last = String::new();
+        let came = wait_until(Duration::from_secs(30), || {
+            last = self.inspect(container, template);
+            last == wanted
+        });
+        assert!(
+            came,
+            "{template} of {container} is {last:?}, not {wanted:?}"
+        );
+    }
+
+    /// Waits until the log of a container holds this.
+    #[track_caller]
+    pub fn wait_for_log(&self, container: &str, wanted: &str) {
+        let mut last = String::new();
+        let came = wait_until(Duration::from_secs(30), || {
+            let output = self.call("logs", &[container]);
+            last = output.out() + &output.err();
+            last.contains(wanted)
+        });
+        assert!(
+            came,
+            "{wanted:?} is not in the log of {container}: {last:?}"
+        );
+    }
+
+    /// Removes all containers, by force.
+    pub fn clear(&self) {
+        let all = self.call("ps", &["-aq"]).out();
+        let ids: Vec<&str> = all.lines().collect();
+        if !ids.is_empty() {
+            self.call("rm", &[&["-f"], ids.as_slice()].concat());
+        }
+    }
+
     /// What containers the state directory holds.
     pub fn containers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state.join("containers"))
@@ -103,12 +168,23 @@ impl Runner {
         let processes = processes
             .into_iter()
             .map(|(pid, line)| format!("process {pid}: {line}"));
-        mounts.chain(containers).chain(processes).collect()
+        let rests = ["locks", "names", "pins"].into_iter().flat_map(|part| {
+            let entries = fs::read_dir(self.state.join(part)).into_iter().flatten();
+            entries.map(move |e| format!("{part}/{}", e.unwrap().file_name().display()))
+        });
+        mounts
+            .chain(containers)
+            .chain(processes)
+            .chain(rests)
+            .collect()
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
+        if !self.containers().is_empty() {
+            self.clear();
+        }
         if !std::thread::panicking() {
             self.nothing_left();
         }

@@ -12,6 +12,7 @@
 //!   work ── what the worker processes of the concurrency tests agree upon
 //!   programs, process ── where our binaries are; running them with a time limit
 //!   container ── one `runner` state directory and its calls
+//!   terminal ── a program on a terminal of the test's own
 //!   source ── a reader of Rust text for tidy.rs
 //!   sys ── the few system calls that need `unsafe`
 //! ```
@@ -32,5 +33,6 @@ pub mod snapshot;
 pub mod source;
 pub mod stage;
 pub mod sys;
+pub mod terminal;
 pub mod user;
 pub mod work;

@@ -274,6 +274,58 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Freezes all processes; returns when they are still.
+    ///
+    /// # Errors
+    /// No freezer, or [`CgroupError::Busy`] when a process did not freeze within 10 s.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.set_frozen(true)
+    }
+
+    /// Lets all processes run again.
+    ///
+    /// # Errors
+    /// As [`Cgroup::freeze`].
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        let v1 = self.with("freezer").filter(|g| g.version == Version::V1);
+        let group = v1.or_else(|| self.unified());
+        let Some(group) = group else {
+            return Err(CgroupError::Missing {
+                why: "no freezer is mounted".to_owned(),
+            });
+        };
+        let (file, value) = match (v1.is_some(), frozen) {
+            (true, true) => ("freezer.state", "FROZEN"),
+            (true, false) => ("freezer.state", "THAWED"),
+            (false, true) => ("cgroup.freeze", "1"),
+            (false, false) => ("cgroup.freeze", "0"),
+        };
+        group.write(file, value)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let done = match v1 {
+                Some(v1) => v1.read(file)?.trim() == value,
+                None => group.counter("cgroup.events", "frozen")? == Some(u64::from(frozen)),
+            };
+            if done {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                // Half frozen helps nobody.
+                let _ = group.write(file, if v1.is_some() { "THAWED" } else { "0" });
+                return Err(CgroupError::Busy {
+                    path: group.directory.clone(),
+                    seconds: PATIENCE.as_secs(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Signals all members, still meanwhile where there is a freezer. A frozen v1 process dies
     /// only when thawed.
     fn kill_frozen(&self) {

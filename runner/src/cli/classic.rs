@@ -3,53 +3,48 @@
 //! ```text
 //!   runner run -rm -name=web -e A=b -dns 10.0.0.1  IMAGE  -rm ...
 //!   └ as is ─┘ └───────── rewritten ─────────────┘  └── not ours: untouched ──┘
+//!   runner ps -notrunc          runner attach -sig-proxy=false WEB
 //! ```
 //!
-//! Which flags there are, and which take a value, is asked of clap's own definition, so there is
-//! no second list. A word that is a long flag's name wins over a bundle of short flags.
+//! Which verbs and flags there are, and which take a value, is asked of clap's own definition, so
+//! there is no second list. A word that is a long flag's name wins over a bundle of short flags.
 
 use crate::error::{Error, Result};
 use clap::{Arg, Command};
 use std::ffi::OsString;
 
-/// Rewrites the flags of `run` in front of the image into clap's spelling.
+/// Verbs whose flags end at the first word that is none: the rest is another program's.
+const ANOTHERS: [&str; 4] = ["run", "create", "exec", "top"];
+
+/// Rewrites flags into clap's spelling.
 pub(super) fn modernise(args: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
-    let Some(run) = command.find_subcommand("run") else {
-        return Ok(args);
-    };
-    let flags = Flags {
-        known: run.get_arguments().chain(command.get_arguments()).collect(),
-    };
     let mut done: Vec<OsString> = Vec::with_capacity(args.len() + 1);
     let mut rest = args.into_iter();
     done.extend(rest.next());
-    let mut verb = false;
+    let mut verb = command;
     while let Some(arg) = rest.next() {
-        let Some(text) = arg
-            .to_str()
-            .filter(|text| text.len() > 1 && text.starts_with('-'))
-        else {
-            if !verb && arg == "run" {
-                verb = true;
-                done.push(arg);
-                continue;
-            }
-            if verb {
-                // The image: nothing after it is ours.
-                done.push("--".into());
-            }
-            done.push(arg);
-            break;
+        let flags = Flags {
+            known: verb
+                .get_arguments()
+                .chain(command.get_arguments())
+                .collect(),
         };
+        let text = arg.to_str().unwrap_or_default();
         if text == "--" {
             done.push(arg);
             break;
         }
-        let (text, wants_value) = if verb {
-            flags.rewrite(text)?
-        } else {
-            flags.plain(text)
-        };
+        if text.len() < 2 || !text.starts_with('-') {
+            if let Some(found) = verb.find_subcommand(text) {
+                verb = found;
+            } else if ANOTHERS.contains(&verb.get_name()) {
+                done.extend(["--".into(), arg]);
+                break;
+            }
+            done.push(arg);
+            continue;
+        }
+        let (text, wants_value) = flags.rewrite(text)?;
         done.extend(text.map(OsString::from));
         if wants_value {
             done.extend(rest.next());
@@ -79,12 +74,6 @@ impl<'a> Flags<'a> {
         self.known.iter().find(named).copied()
     }
 
-    /// A flag in front of the verb: only whether the next word is its value.
-    fn plain(&self, text: &str) -> (Option<String>, bool) {
-        let long = text.strip_prefix("--").and_then(|name| self.long(name));
-        (Some(text.to_owned()), long.is_some_and(takes_value))
-    }
-
     /// One flag, or bundle of flags, in today's spelling (nothing if it is switched off by
     /// `=false`), and whether the next word is its value.
     fn rewrite(&self, text: &str) -> Result<(Option<String>, bool)> {
@@ -93,9 +82,20 @@ impl<'a> Flags<'a> {
             Some((name, value)) => (name, Some(value)),
             None => (body, None),
         };
-        let Some(arg) = self.long(name).filter(|_| name.len() > 1) else {
+        let mut name = name;
+        let long = self.long(name).filter(|_| name.len() > 1);
+        // `-f=true` is docker's, too.
+        let short = || {
+            let letter = name.chars().next().filter(|c| c.len_utf8() == name.len())?;
+            let switch = self.short(letter).filter(|arg| !takes_value(arg))?;
+            Some(switch).filter(|_| value.is_some())
+        };
+        let Some(arg) = long.or_else(short) else {
             return Ok((Some(text.to_owned()), self.bundle_wants_value(text)));
         };
+        if long.is_none() {
+            name = arg.get_long().unwrap_or(name);
+        }
         match value {
             None => Ok((Some(format!("--{name}")), takes_value(arg))),
             Some(value) if takes_value(arg) => Ok((Some(format!("--{name}={value}")), false)),
@@ -180,6 +180,20 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_has_its_classic_flags() {
+        let rest = |line: &str| modern(line).split_off(2);
+        assert_eq!(rest("runner ps -notrunc -aq"), ["--notrunc", "-aq"]);
+        assert_eq!(
+            rest("runner attach web -sig-proxy=false"),
+            ["web", "--sig-proxy=false"]
+        );
+        assert_eq!(rest("runner rm web -force -v"), ["web", "--force", "-v"]);
+        assert_eq!(rest("runner stop -time=3 web"), ["--time=3", "web"]);
+        assert_eq!(rest("runner logs -f=true web"), ["--follow", "web"]);
+        assert_eq!(rest("runner rm -- -x"), ["--", "-x"]);
+    }
+
+    #[test]
     fn values_are_not_images() {
         let rest = |line: &str| modern(line).split_off(2);
         assert_eq!(
@@ -193,6 +207,9 @@ mod tests {
             rest("runner --root /r run -rm host"),
             ["/r", "run", "--rm", "--", "host"]
         );
-        assert_eq!(rest("runner rmi -rm"), ["-rm"]);
+        assert_eq!(
+            rest("runner exec -it web ls -l"),
+            ["-it", "--", "web", "ls", "-l"]
+        );
     }
 }

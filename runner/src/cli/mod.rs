@@ -7,15 +7,32 @@
 //! Everything that fails is one line on standard error, `runner: what, on what: why; what to do`,
 //! and exit code 125 unless the container's command itself is at fault.
 
+mod attach;
 mod classic;
 mod completion;
+mod create;
+mod ended;
+mod format;
 mod images;
 mod import;
+mod inspect;
+mod kill;
+mod logs;
+mod make;
 mod man;
 mod output;
+mod pause;
+mod ps;
+mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod size;
+mod start;
+mod stop;
+mod unpause;
+mod wait;
 
 use crate::container::monitor;
 use crate::error::{Error, Result};
@@ -54,14 +71,40 @@ struct Cli {
 enum Verb {
     /// Run a command in a new container
     Run(Box<run::Args>),
+    /// Make a container without starting it
+    Create(Box<create::Args>),
+    /// Start containers that were made or have ended
+    Start(start::Args),
+    /// Ask containers to end, and kill those that do not
+    Stop(stop::Args),
+    /// End containers and start them again
+    Restart(restart::Args),
+    /// Send a signal to containers' first processes
+    Kill(kill::Args),
+    /// Freeze all processes of containers
+    Pause(pause::Args),
+    /// Let the processes of frozen containers run again
+    Unpause(unpause::Args),
+    /// Wait until containers have ended, and print their exit codes
+    Wait(wait::Args),
+    /// Follow the streams of a container that runs
+    Attach(attach::Args),
+    /// Show what a container has said
+    Logs(logs::Args),
+    /// List containers
+    Ps(ps::Args),
+    /// Show all there is to know of containers and images
+    Inspect(inspect::Args),
+    /// Give a container another name
+    Rename(rename::Args),
+    /// Remove containers
+    Rm(rm::Args),
     /// Make an image from a tar archive or a directory
     Import(import::Args),
     /// List images
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
-    /// Remove containers that have ended
-    Rm(rm::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// Print a manual page
@@ -98,11 +141,24 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
     };
     let root = cli.root;
     match cli.verb {
-        Verb::Run(args) => run::run(*args, &owned(&root)?),
+        Verb::Run(args) => run::run(&args, &owned(&root)?),
+        Verb::Create(args) => create::run(&args, &owned(&root)?),
+        Verb::Start(args) => start::run(&args, &owned(&root)?),
+        Verb::Stop(args) => stop::run(&args, &owned(&root)?),
+        Verb::Restart(args) => restart::run(&args, &owned(&root)?),
+        Verb::Kill(args) => kill::run(&args, &owned(&root)?),
+        Verb::Pause(args) => pause::run(&args, &owned(&root)?),
+        Verb::Unpause(args) => unpause::run(&args, &owned(&root)?),
+        Verb::Wait(args) => wait::run(&args, &owned(&root)?),
+        Verb::Attach(args) => attach::run(&args, &owned(&root)?),
+        Verb::Logs(args) => logs::run(&args, &owned(&root)?),
+        Verb::Ps(args) => ps::run(&args, &owned(&root)?),
+        Verb::Inspect(args) => inspect::run(&args, &owned(&root)?),
+        Verb::Rename(args) => rename::run(&args, &owned(&root)?),
+        Verb::Rm(args) => rm::run(&args, &owned(&root)?),
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
-        Verb::Rm(args) => rm::run(&args, &owned(&root)?),
         Verb::Completion(args) => completion::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
     }
@@ -136,4 +192,14 @@ fn first_line(error: &clap::Error) -> String {
         String::new()
     };
     format!("{first}{rest}; see runner --help")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

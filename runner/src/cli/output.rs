@@ -45,3 +45,20 @@ pub(super) fn open_home(root: &Path) -> Result<Home> {
     }
     Ok(home)
 }
+
+/// Does something for each of the named; those that are done are printed, failures are told.
+pub(super) fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+    let mut code = 0;
+    for name in names {
+        match act(name) {
+            Ok(()) => {
+                print(&format_args!("{name}\n"))?;
+            }
+            Err(error) => {
+                complain(&error);
+                code = super::OURS;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,13 +1,21 @@
-//! `runner rm`: removes containers that have ended.
+//! `runner rm`: removes containers.
 
 use super::output;
-use crate::error::Result;
+use crate::container::client::Control;
+use crate::container::home::{Home, Settled};
+use crate::error::{Error, Result};
+use rustix::process::Signal;
 use std::path::Path;
 
 /// Arguments of `rm`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  runner rm web 4f1c2a9b0d3e")]
+#[command(after_help = "Examples:
+  runner rm web 4f1c2a9b0d3e
+  runner rm -f $(runner ps -aq)")]
 pub(super) struct Args {
+    /// Kill containers that run; no error if there is no such container
+    #[arg(short, long)]
+    force: bool,
     /// Names, ids, or unique beginnings of ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -15,17 +23,33 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let home = output::open_home(root)?;
-    let mut code = 0;
-    for wanted in &args.containers {
-        match home.remove(wanted) {
-            Ok(()) => {
-                output::print(&format_args!("{wanted}\n"))?;
+    output::for_each(&args.containers, |wanted| {
+        match remove(&home, wanted, args.force) {
+            Err(Error::NoContainer(_)) if args.force => Ok(()),
+            other => other,
+        }
+    })
+}
+
+/// Removes a container; one that is alive only by force.
+fn remove(home: &Home, wanted: &str, force: bool) -> Result<()> {
+    let directory = home.find(wanted)?;
+    loop {
+        match home.settle(&directory)? {
+            Settled::Free(lock) => return home.remove(&directory, lock),
+            Settled::Alive(_) if force => {
+                let control = Control::connect(&directory);
+                match control.and_then(|c| c.stop(Some(Signal::KILL.as_raw()), Some(0))) {
+                    // It has ended by itself meanwhile.
+                    Ok(()) | Err(Error::NotRunning(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            Err(error) => {
-                output::complain(&error);
-                code = super::OURS;
-            }
+            Settled::Alive(_) => return Err(Error::Running(wanted.to_owned())),
+        }
+        // With --rm it removes itself.
+        if !directory.join("config.json").exists() {
+            return Ok(());
         }
     }
-    Ok(code)
 }

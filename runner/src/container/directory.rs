@@ -2,64 +2,55 @@
 //!
 //! ```text
 //!   ROOT/containers/ID/        0700
-//!     lock          locked (flock) by the client, then by the monitor, as long as it lives
-//!     config.json   the specification; written once
-//!     state.json    how it does; replaced as a whole
-//!     upper/ work/  the writable diff and its scratch
-//!     rootfs/       mount point of the union, in the monitor's mount namespace only
+//!     config.json      the specification
+//!     state.json       how it does; replaced as a whole
+//!     name             the name it was last given; names/ has the truth
+//!     upper/ work/     the writable diff and its scratch
+//!     rootfs/          mount point of the union, in the monitor's mount namespace only
 //!     hosts hostname resolv.conf   shown below /etc
-//!     monitor.log   standard error of the monitor and the file system process
+//!     control.sock     the monitor's, while it lives; 0600
+//!     container.log*   what the container said
+//!     monitor.log      standard error of the monitor and the file system process
 //! ```
 
+use super::Id;
 use super::spec::Spec;
+use super::state::State;
 use crate::error::{Error, Result};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Longest file of ours that is read.
 const BOUND: u64 = 16 << 20;
 
-/// How a container does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, tag = "status", rename_all = "lowercase")]
-pub enum State {
-    /// Made, not started.
-    Created,
-    /// Its command runs.
-    Running {
-        /// Its first process, in the host's numbers.
-        pid: i32,
-        /// Seconds since 1970.
-        started: u64,
-    },
-    /// Its command has ended, or could not be started.
-    Exited {
-        /// As told to the user.
-        code: u8,
-        /// The OOM killer struck.
-        out_of_memory: bool,
-        /// Seconds since 1970.
-        finished: u64,
-    },
-}
-
 /// A container's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
+    id: Id,
     path: PathBuf,
 }
 
 impl Directory {
-    /// The directory at `path`; nothing is looked at.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path }
+    /// The directory of a container below `containers`; nothing is looked at.
+    pub fn new(containers: &Path, id: Id) -> Self {
+        let path = containers.join(id.as_str());
+        Self { id, path }
+    }
+
+    /// The directory at `path`, whose last component must be an id; nothing is looked at.
+    pub fn at(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let id = Id::try_from(name).ok()?;
+        Some(Self { id, path })
+    }
+
+    /// Whose it is.
+    pub fn id(&self) -> &Id {
+        &self.id
     }
 
     /// Where it is.
@@ -72,21 +63,22 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Makes the directory and locks it; the lock goes with the last copy of the descriptor.
-    pub fn make(&self) -> Result<OwnedFd> {
+    /// The root directory of all that belongs to this runner.
+    pub fn root(&self) -> &Path {
+        let containers = self.path.parent();
+        containers.and_then(Path::parent).unwrap_or(&self.path)
+    }
+
+    /// Makes the directory.
+    pub fn make(&self) -> Result<()> {
         DirBuilder::new()
             .mode(0o700)
             .create(&self.path)
-            .map_err(Error::io("make", &self.path))?;
-        let lock = self.open_lock(true)?;
-        let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        locked
-            .map_err(io::Error::from)
-            .map_err(Error::io("lock", self.join("lock")))?;
-        Ok(lock)
+            .map_err(Error::io("make", &self.path))
     }
 
-    /// Fills a new directory: the specification, the state, and the union's three directories.
+    /// Fills a new directory: the union's three directories, the state, the specification. The
+    /// last comes last: a directory without it never was a container.
     pub fn fill(&self, spec: &Spec) -> Result<()> {
         for name in ["upper", "work", "rootfs"] {
             let path = self.join(name);
@@ -96,43 +88,27 @@ impl Directory {
                 .map_err(Error::io("make", &path))?;
         }
         // The upper's own attributes are those of the container's root directory.
-        if let Some(lowest) = spec.lowers.first() {
+        if let Some(topmost) = spec.lowers.first() {
             let upper = self.join("upper");
-            let meta = fs::metadata(lowest).map_err(Error::io("look at", lowest))?;
+            let meta = fs::metadata(topmost).map_err(Error::io("look at", topmost))?;
             let mode = fs::Permissions::from_mode(meta.mode() & 0o7777);
             chown(&upper, Some(meta.uid()), Some(meta.gid()))
                 .and_then(|()| fs::set_permissions(&upper, mode))
                 .map_err(Error::io("prepare", &upper))?;
         }
-        self.write_json("config.json", spec)?;
-        self.set_state(&State::Created)
-    }
-
-    /// The lock, if nobody holds it.
-    pub fn try_lock(&self) -> Result<Option<OwnedFd>> {
-        let lock = self.open_lock(false)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(lock)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(Error::io("lock", self.join("lock"))(errno.into())),
-        }
-    }
-
-    fn open_lock(&self, make: bool) -> Result<OwnedFd> {
-        let path = self.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(make)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(Error::io("open", path))?;
-        Ok(file.into())
+        self.set_state(&State::default())?;
+        self.set_spec(spec)
     }
 
     /// The specification.
     pub fn spec(&self) -> Result<Spec> {
         self.read_json("config.json")
+    }
+
+    /// Writes the specification. One that is to be kept reaches the disk, so that a power cut
+    /// does not take what is in the container with it.
+    pub fn set_spec(&self, spec: &Spec) -> Result<()> {
+        self.write_json("config.json", spec, !spec.remove)
     }
 
     /// The state as it was last written.
@@ -142,7 +118,7 @@ impl Directory {
 
     /// Writes the state.
     pub fn set_state(&self, state: &State) -> Result<()> {
-        self.write_json("state.json", state)
+        self.write_json("state.json", state, false)
     }
 
     /// Writes a file that is shown to the container.
@@ -171,15 +147,16 @@ impl Directory {
     }
 
     /// Replaces a file as a whole: a reader sees the old or the new, also after a crash of ours.
-    /// Not synced: after a crash of the machine no container runs anyway.
-    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+    /// The state need not reach the disk: after a crash of the machine no container runs anyway.
+    fn write_json<T: Serialize>(&self, name: &str, value: &T, sync: bool) -> Result<()> {
         let path = self.join(name);
         let new = self.join(&format!(".{name}.new"));
         let written = serde_json::to_vec(value)
             .map_err(io::Error::from)
             .and_then(|bytes| {
                 let mut file = File::create(&new)?;
-                file.write_all(&bytes)
+                file.write_all(&bytes)?;
+                if sync { file.sync_data() } else { Ok(()) }
             })
             .and_then(|()| fs::rename(&new, &path));
         written.map_err(Error::io("write", path))

@@ -1,228 +1,379 @@
-//! All containers of one root directory: names, making, finding, removing, sweeping.
+//! All containers of one root directory: making, finding, naming, removing, sweeping.
 //!
 //! ```text
-//!   ROOT/containers.lock      held while a container is made, removed or swept
-//!   ROOT/containers/          0700
-//!     ID/                     one container
-//!     .gone-ID/               one that is being removed: no longer a container
+//!   ROOT/                     0700
+//!     containers/ID/          one container (see directory)
+//!     containers/.gone-ID/    one that is being removed: no longer a container
+//!     names/NAME -> ID        (see names)
+//!     locks/ID                somebody works on it or watches it (see lock)
+//!     pins/ID.json            the layers it needs (see image::Store)
+//!     events.log              what happened (see journal)
 //! ```
 //!
-//! A container whose lock nobody holds has no monitor. If its state says otherwise, its monitor
-//! was killed: the next command that opens the root finds it so, kills what is left in its
-//! control group, and removes it or writes down that it has ended.
+//! A lock that is there and free belongs to somebody who was killed: a client while it made or
+//! removed the container, or its monitor. The next command that opens the root finishes what was
+//! begun: it kills what is left in the control group, and removes the container or writes down
+//! that it has ended.
 
 use super::Id;
-use super::directory::{Directory, State};
+use super::directory::Directory;
+use super::journal::{Journal, Subject};
+use super::lock::Lock;
+use super::names::{self, Names, check_name};
 use super::spec::Spec;
+use super::state::{State, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use crate::image::Store;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Exit code of a container whose monitor was killed: it was killed with it.
 const KILLED: u8 = 137;
 
 const GONE: &str = ".gone-";
 
+/// How a container was found by [`Home::settle`].
+#[derive(Debug)]
+pub enum Settled {
+    /// Nobody works on it, and nobody will while the lock is held.
+    Free(Lock),
+    /// It has a monitor, which can be talked to.
+    Alive(State),
+}
+
 /// The containers of one root directory.
 #[derive(Debug)]
 pub struct Home {
-    containers: PathBuf,
-}
-
-/// While it lives, no other command makes, removes or sweeps containers.
-#[derive(Debug)]
-struct Guard {
-    _lock: File,
+    root: PathBuf,
 }
 
 impl Home {
-    /// Opens the containers below `root`, making directories as needed, and cleans up after
-    /// monitors that were killed; also gives what could not be cleaned up.
+    /// Opens the containers below `root`, making directories as needed, and finishes what killed
+    /// commands and monitors left; also gives what could not be put right.
     pub fn open(root: &Path) -> Result<(Self, Vec<Error>)> {
-        let containers = root.join("containers");
-        for path in [root, &containers] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(Error::io("make", path))?;
+        let home = Self {
+            root: root.to_owned(),
+        };
+        let parts = ["containers", "names", "locks"].map(|part| root.join(part));
+        // In the usual case all are there: one call tells.
+        if !parts.iter().all(|part| part.is_dir()) {
+            for path in [root.to_owned()].iter().chain(&parts) {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .map_err(Error::io("make", path))?;
+            }
         }
-        let home = Self { containers };
         let problems = home.sweep()?;
         Ok((home, problems))
     }
 
-    fn lock(&self) -> Result<Guard> {
-        let path = self.containers.with_extension("lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+    /// The root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of a container.
+    pub fn directory(&self, id: Id) -> Directory {
+        Directory::new(&self.containers(), id)
+    }
+
+    /// Waits until nobody works on a container, its monitor included.
+    pub fn lock(&self, id: &Id) -> Result<Lock> {
+        Lock::take(&self.locks(), id)
+    }
+
+    /// The container's lock, unless somebody holds it.
+    pub fn try_lock(&self, id: &Id) -> Result<Option<Lock>> {
+        Lock::try_take(&self.locks(), id)
+    }
+
+    /// The container's lock; or, if it is alive, the knowledge that it is. What is being started
+    /// or is ending is waited for.
+    pub fn settle(&self, directory: &Directory) -> Result<Settled> {
+        let gone = || Error::NoContainer(directory.id().short().to_owned());
+        let mut pause = Duration::from_micros(500);
         loop {
-            match flock(&lock, FlockOperation::LockExclusive) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => {
-                    let locked = other.map_err(io::Error::from);
-                    locked.map_err(Error::io("lock", path))?;
-                    return Ok(Guard { _lock: lock });
+            if let Some(lock) = self.try_lock(directory.id())? {
+                if !directory.join("config.json").exists() {
+                    return Err(gone());
                 }
+                return Ok(Settled::Free(lock));
             }
+            match directory.state() {
+                Ok(state) if state.status.is_alive() || state.status == Status::Restarting => {
+                    return Ok(Settled::Alive(state));
+                }
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Err(gone());
+                }
+                _ => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
 
     /// Makes a container with these files in its directory; gives that and the lock on it.
-    pub fn create(&self, spec: &Spec, files: &[(&str, String)]) -> Result<(Directory, OwnedFd)> {
-        let _guard = self.lock()?;
-        if let Some(name) = &spec.name {
-            for other in self.all()? {
-                let Ok(other) = other.spec() else { continue };
-                if other.name.as_ref() == Some(name) || other.id.as_str() == name {
-                    return Err(Error::NameInUse {
-                        name: name.clone(),
-                        id: other.id.short().to_owned(),
-                    });
-                }
+    ///
+    /// In this order, so that a sweep finds whatever a killed command has made: lock, layers
+    /// pinned, name, directory, specification.
+    pub fn create(
+        &self,
+        spec: &Spec,
+        name: Option<&str>,
+        files: &[(&str, String)],
+    ) -> Result<(Directory, Lock)> {
+        let lock = self.lock(&spec.id)?;
+        let directory = self.directory(spec.id.clone());
+        let made = self.make(&directory, spec, name, files);
+        match made {
+            Ok(name) => {
+                self.record("create", &directory, spec, &name);
+                Ok((directory, lock))
             }
-        }
-        let directory = Directory::at(self.containers.join(spec.id.as_str()));
-        let lock = directory.make()?;
-        let filled = files
-            .iter()
-            .try_for_each(|(name, text)| directory.write_text(name, text))
-            .and_then(|()| directory.fill(spec));
-        match filled {
-            Ok(()) => Ok((directory, lock)),
             Err(error) => {
                 // The first error is the one to tell.
-                let _ = discard(&directory);
+                let _ = self.discard(&directory);
                 Err(error)
             }
         }
     }
 
+    fn make(
+        &self,
+        directory: &Directory,
+        spec: &Spec,
+        name: Option<&str>,
+        files: &[(&str, String)],
+    ) -> Result<String> {
+        Store::at(&self.root).pin(spec.id.as_str(), &spec.lowers)?;
+        let name = self.give_name(&spec.id, name)?;
+        directory.make()?;
+        directory.write_text("name", &name)?;
+        for (file, text) in files {
+            directory.write_text(file, text)?;
+        }
+        directory.fill(spec)?;
+        Ok(name)
+    }
+
+    fn give_name(&self, id: &Id, wanted: Option<&str>) -> Result<String> {
+        let names = self.names();
+        if let Some(name) = wanted {
+            names.give(name, id)?;
+            return Ok(name.to_owned());
+        }
+        for attempt in 0.. {
+            let name = names::invent(id, attempt);
+            match names.give(&name, id) {
+                Err(Error::NameInUse { .. }) => {}
+                other => return other.map(|()| name),
+            }
+        }
+        Err(Error::NoContainer(id.short().to_owned()))
+    }
+
     /// Finds a container by name, id or unique beginning of an id.
     pub fn find(&self, wanted: &str) -> Result<Directory> {
-        let mut by_id = Vec::new();
-        for directory in self.all()? {
-            let Ok(spec) = directory.spec() else { continue };
-            if spec.name.as_deref() == Some(wanted) || spec.id.as_str() == wanted {
-                return Ok(directory);
-            }
-            if !wanted.is_empty() && spec.id.as_str().starts_with(wanted) {
-                by_id.push(directory);
-            }
+        // As docker shows names in some places.
+        let plain = wanted.strip_prefix('/').unwrap_or(wanted);
+        let unknown = || Error::NoContainer(wanted.to_owned());
+        if plain.is_empty() || plain.contains('/') || plain.starts_with('.') {
+            return Err(unknown());
         }
-        let mut found = by_id.into_iter();
-        match (found.next(), found.next()) {
-            (Some(directory), None) => Ok(directory),
-            (None, _) => Err(Error::NoContainer(wanted.to_owned())),
-            (Some(_), Some(_)) => Err(Error::Ambiguous(wanted.to_owned())),
+        let there = |directory: &Directory| directory.join("config.json").exists();
+        if let Ok(id) = Id::try_from(plain.to_owned()) {
+            return Some(self.directory(id)).filter(there).ok_or_else(unknown);
         }
-    }
-
-    /// Removes a container that does not run.
-    pub fn remove(&self, wanted: &str) -> Result<()> {
-        let _guard = self.lock()?;
-        let directory = self.find(wanted)?;
-        match directory.try_lock()? {
-            Some(_lock) => discard(&directory),
-            None => Err(Error::Running(wanted.to_owned())),
+        if let Some(id) = self.names().id(plain)?
+            && let Some(found) = Some(self.directory(id)).filter(there)
+        {
+            return Ok(found);
+        }
+        let mut all = self.all()?.into_iter();
+        let mut begins = all.by_ref().filter(|d| d.id().as_str().starts_with(plain));
+        match (begins.next(), begins.next()) {
+            (Some(directory), None) if there(&directory) => Ok(directory),
+            (_, None) => Err(unknown()),
+            (_, Some(_)) => Err(Error::Ambiguous(wanted.to_owned())),
         }
     }
 
-    /// Cleans up after monitors that were killed, and after removals that were cut short. What
-    /// goes wrong with one container does not keep the others from it.
+    /// The directories of all containers, in no order; some may be gone a moment later.
+    pub fn all(&self) -> Result<Vec<Directory>> {
+        let path = self.containers();
+        let listed = fs::read_dir(&path).and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<Vec<_>>>()
+        });
+        let listed = listed.map_err(Error::io("list", &path))?;
+        Ok(listed.into_iter().filter_map(Directory::at).collect())
+    }
+
+    /// The names of all containers.
+    pub fn all_names(&self) -> Result<BTreeMap<Id, String>> {
+        self.names().all()
+    }
+
+    /// The name of one container; its short id, if a command killed in between left it none.
+    pub fn name(&self, id: &Id) -> Result<String> {
+        let name = self.find_name(id)?;
+        Ok(name.unwrap_or_else(|| id.short().to_owned()))
+    }
+
+    /// Its directory tells the name that it was last given; if that is true no longer, all names
+    /// are looked through.
+    fn find_name(&self, id: &Id) -> Result<Option<String>> {
+        let told = fs::read_to_string(self.directory(id.clone()).join("name"));
+        if let Some(told) = told.ok().filter(|name| check_name("--name", name).is_ok())
+            && self.names().id(&told)?.as_ref() == Some(id)
+        {
+            return Ok(Some(told));
+        }
+        Ok(self.names().all()?.remove(id))
+    }
+
+    /// Gives a container another name.
+    pub fn rename(&self, directory: &Directory, to: &str) -> Result<()> {
+        let id = directory.id();
+        let names = self.names();
+        let from = self.find_name(id)?;
+        match &from {
+            Some(from) if from == to => return Err(Error::SameName(to.to_owned())),
+            Some(from) => names.change(from, to)?,
+            None => names.give(to, id)?,
+        }
+        directory.write_text("name", to)?;
+        let subject = Subject::container(&directory.spec()?, to);
+        let subject = subject.with("oldName", from.unwrap_or_default());
+        self.journal().record("rename", &subject);
+        Ok(())
+    }
+
+    /// Removes a container that does not run, under its lock.
+    pub fn remove(&self, directory: &Directory, _lock: Lock) -> Result<()> {
+        match directory.spec() {
+            Ok(spec) => self.remove_own(directory, &spec),
+            Err(_) => self.discard(directory),
+        }
+    }
+
+    /// As [`Home::remove`], for whoever has the lock and the specification already.
+    pub(super) fn remove_own(&self, directory: &Directory, spec: &Spec) -> Result<()> {
+        let name = self.name(directory.id())?;
+        self.discard(directory)?;
+        self.record("destroy", directory, spec, &name);
+        Ok(())
+    }
+
+    /// Removes all there is of a container: first its directory's name, so that it is gone at
+    /// once, then the rest. The caller holds its lock.
+    pub(super) fn discard(&self, directory: &Directory) -> Result<()> {
+        let (path, id) = (directory.path(), directory.id());
+        let name = self.find_name(id)?;
+        let gone = self.containers().join(format!("{GONE}{id}"));
+        match fs::rename(path, &gone) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path)(error));
+            }
+            _ => {}
+        }
+        if let Some(name) = name {
+            self.names().take(&name, id)?;
+        }
+        wipe(&gone)?;
+        Ok(Store::at(&self.root).unpin(id.as_str())?)
+    }
+
+    /// Finishes what was begun by commands and monitors that were killed. What goes wrong with
+    /// one container does not keep the others from it.
     pub fn sweep(&self) -> Result<Vec<Error>> {
-        let _guard = self.lock()?;
+        let path = self.locks();
         let mut problems = Vec::new();
-        for entry in self.entries()? {
-            let name = entry.file_name().and_then(|name| name.to_str());
-            let name = name.unwrap_or_default().to_owned();
-            let directory = Directory::at(entry);
-            let done = if name.starts_with(GONE) {
-                match directory.try_lock() {
-                    Ok(None) => Ok(()),
-                    _ => wipe(directory.path()),
-                }
-            } else if let Ok(id) = Id::try_from(name) {
-                sweep_one(&directory, &id)
-            } else {
-                Ok(())
-            };
-            problems.extend(done.err());
+        for entry in fs::read_dir(&path).map_err(Error::io("list", &path))? {
+            let entry = entry.map_err(Error::io("list", &path))?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let Ok(id) = Id::try_from(name) else { continue };
+            match self.try_lock(&id) {
+                Ok(Some(lock)) => match self.put_right(&self.directory(id)) {
+                    Ok(()) => drop(lock),
+                    Err(problem) => {
+                        // Stays for the next command to try again.
+                        let _kept = lock.hand_over();
+                        problems.push(problem);
+                    }
+                },
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
         }
         Ok(problems)
     }
 
-    fn all(&self) -> Result<Vec<Directory>> {
-        let entries = self.entries()?.into_iter();
-        let is_id = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| Id::try_from(name.to_owned()).is_ok())
+    /// Looks after one container whose lock was left behind. The caller holds the lock.
+    fn put_right(&self, directory: &Directory) -> Result<()> {
+        Cgroup::remove_stale(directory.id().as_str())?;
+        let spec = match directory.spec() {
+            Ok(spec) if !spec.remove => spec,
+            // To be removed, or never finished, or gone but for its rests.
+            Ok(_) => return self.discard(directory),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return self.discard(directory);
+            }
+            Err(error) => return Err(error),
         };
-        Ok(entries.filter(is_id).map(Directory::at).collect())
-    }
-
-    fn entries(&self) -> Result<Vec<PathBuf>> {
-        let listed = fs::read_dir(&self.containers)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-        listed.map_err(Error::io("list", &self.containers))
-    }
-}
-
-/// Looks after one container whose monitor may be dead.
-fn sweep_one(directory: &Directory, id: &Id) -> Result<()> {
-    let _lock = match directory.try_lock() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return Ok(()),
-        // Cut short while it was made: it never was a container.
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return discard(directory);
+        // One that was cut short by a power failure tells nothing.
+        let mut state = directory.state().unwrap_or(State {
+            status: Status::Running,
+            ..State::default()
+        });
+        if matches!(state.status, Status::Created | Status::Exited) {
+            return Ok(());
         }
-        Err(error) => return Err(error),
-    };
-    let state = directory.state();
-    let ended = matches!(state, Ok(State::Exited { .. }));
-    if ended && directory.spec().is_ok_and(|spec| !spec.remove) {
-        return Ok(());
+        state.end(KILLED, false);
+        state.error = "its monitor was killed".to_owned();
+        directory.set_state(&state)?;
+        let name = self.name(directory.id())?;
+        self.record("die", directory, &spec, &name);
+        Ok(())
     }
-    Cgroup::remove_stale(id.as_str())?;
-    match directory.spec() {
-        Ok(spec) if !spec.remove => match state {
-            Ok(State::Running { .. }) => directory.set_state(&State::Exited {
-                code: KILLED,
-                out_of_memory: false,
-                finished: now(),
-            }),
-            _ => Ok(()),
-        },
-        // To be removed, or never finished.
-        Ok(_) => discard(directory),
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            discard(directory)
-        }
-        Err(error) => Err(error),
-    }
-}
 
-/// Removes a container's directory: first its name, so that it is gone at once, then the rest.
-/// The caller holds its lock.
-pub(super) fn discard(directory: &Directory) -> Result<()> {
-    let path = directory.path();
-    let name = path.file_name().and_then(|name| name.to_str());
-    let gone = path.with_file_name(format!("{GONE}{}", name.unwrap_or_default()));
-    fs::rename(path, &gone).map_err(Error::io("remove", path))?;
-    wipe(&gone)
+    fn record(&self, action: &str, directory: &Directory, spec: &Spec, name: &str) {
+        debug_assert_eq!(directory.id(), &spec.id);
+        self.journal()
+            .record(action, &Subject::container(spec, name));
+    }
+
+    /// What happens is written there.
+    pub fn journal(&self) -> Journal {
+        Journal::at(&self.root)
+    }
+
+    fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub(super) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    fn names(&self) -> Names {
+        Names::at(&self.root)
+    }
+
+    /// The home of a container, seen from its directory; nothing is looked at.
+    pub(super) fn of(directory: &Directory) -> Self {
+        Self {
+            root: directory.root().to_owned(),
+        }
+    }
 }
 
 fn wipe(path: &Path) -> Result<()> {
@@ -231,41 +382,5 @@ fn wipe(path: &Path) -> Result<()> {
             Err(Error::io("remove", path)(error))
         }
         _ => Ok(()),
-    }
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
-/// Checks the value of `--name`.
-pub fn check_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let rest = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    if first && name.len() > 1 && name.len() <= 255 && bytes.all(rest) {
-        return Ok(());
-    }
-    Err(Error::Value {
-        flag: "--name",
-        value: name.to_owned(),
-        why: "only [a-zA-Z0-9][a-zA-Z0-9_.-]+ are allowed".to_owned(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names() {
-        for good in ["ab", "web-1", "A_b.c"] {
-            assert!(check_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "a", "-a", "a b", "../x", "ü1", ".."] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -3,10 +3,14 @@
 //! ```text
 //!   spec ── what a container is: validated, kept as config.json
 //!     │ volume ── the values of -v and --tmpfs
-//!   home ── ROOT/containers: names, locks, making, removing, sweeping
-//!     │ directory ── one container's directory and its state.json
-//!   client ── starts the monitor, relays streams and signals, waits
-//!     │ relay, terminal
+//!   state ── how it does: state.json
+//!   home ── all containers: making, finding, naming, removing, sweeping
+//!     │ directory ── one container's directory
+//!     │ names, lock ── which is called what; who may change it
+//!     │ journal ── what happened
+//!   client ── starts a monitor or talks to one; relays streams and signals, waits
+//!     │ relay, terminal, keys
+//!   signals ── by name and number
 //!   protocol ── the messages between the two
 //!   monitor ── one process per container: makes everything, waits, undoes everything
 //!       plan ── a specification turned into plans for mounts and init; pure
@@ -16,12 +20,22 @@ pub mod client;
 pub mod directory;
 pub mod home;
 mod id;
+pub mod journal;
+mod keys;
+mod lock;
 pub mod monitor;
+mod names;
 mod plan;
 mod protocol;
 mod relay;
+pub mod signals;
 pub mod spec;
+pub mod state;
 mod terminal;
 pub mod volume;
 
 pub use id::Id;
+pub use keys::Keys;
+pub use lock::Lock;
+pub use names::check_name;
+pub use protocol::Ended;

@@ -68,7 +68,7 @@ pub(super) fn init(
         mounts: mounts(spec, directory, cgroups, &devices),
         hostname: spec.hostname.clone(),
         own_network: spec.network == Network::None,
-        args: spec.command.args.clone(),
+        args: spec.command.args(),
         env: spec.command.env.clone(),
         cwd: spec.command.cwd.clone(),
         user: spec.command.user.clone(),

@@ -1,40 +1,80 @@
-//! The messages between a client and a container's monitor.
+//! The messages between commands and a container's monitor.
 //!
 //! ```text
-//!   client                          monitor
-//!     Launch + descriptors ─>        
-//!     <─ Warning*                     control groups
-//!     <─ Started (+ terminal)         the command runs
-//!     Signal* ─>
-//!     <─ Exited                       the command has ended; streams can be drained
-//!     <─ Warning*                     what could not be undone
-//!     <─ end of the channel           everything is undone
+//!   client                           monitor
+//!     Launch + descriptors ─>          once, over the socket pair it is born with
+//!     <─ Warning*                      control groups
+//!     <─ Started                       the command runs
+//!
+//!   any command, over control.sock (or still over the pair):
+//!     Attach + pipes ─>                <─ Done
+//!     Signal, Resize, Unread ─>        no answer
+//!     Kill, Pause, Resume, ... ─>      <─ Done, or Refused
+//!     Stop, Wait ─>
+//!     <─ Exited                        everything is undone, the state is written
+//!     <─ Warning*                      what could not be undone
+//!     <─ end of the channel            the monitor goes
 //! ```
 //!
-//! Instead of Started or Exited there may be Failed. If the client goes, the monitor sees the end
-//! of the channel and ends the container. A detached container will be one whose client says so
-//! in Launch; the monitor then keeps the streams itself.
+//! Instead of Started there may be Failed. A client that goes takes its streams with it, nothing
+//! else. Attached clients are told Exited, too, each time the command ends.
 
 use crate::init::TerminalSize;
+use crate::logs::Stream;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// From the client.
+/// The monitor's socket in the container's directory.
+pub(super) const SOCKET: &str = "control.sock";
+
+/// To the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Start the container of this directory. Beside it come its lock; the protected program
-    /// that the monitor is executed from; the three streams if `streams`; and what keeps the
-    /// image's layers from being removed.
+    /// Start the container of this directory. Beside it come its lock, the protected program
+    /// that the monitor is executed from, and the pipes of `attach`.
     Launch {
         /// The container's directory.
         directory: PathBuf,
-        /// Standard input, output and error come along.
-        streams: bool,
-        /// Size of the client's terminal, for a container with a terminal.
-        terminal: Option<TerminalSize>,
+        /// The client follows the container's streams from their beginning.
+        attach: Option<Attach>,
     },
-    /// Send this signal to the container's first process.
+    /// Follow the container's streams from now on; the pipes come along.
+    Attach(Attach),
+    /// Hand this signal of the client's own on to the first process.
     Signal(i32),
+    /// The client's terminal has this size.
+    Resize(TerminalSize),
+    /// Nobody reads what the client was given of this stream.
+    Unread(Stream),
+    /// Send this signal to the first process, as the user's wish.
+    Kill(i32),
+    /// End the container: this signal, or the container's own; then, after so many seconds (or
+    /// the container's own number; never if negative), SIGKILL.
+    Stop {
+        /// Instead of the container's own.
+        signal: Option<i32>,
+        /// Instead of the container's own.
+        seconds: Option<i64>,
+    },
+    /// Freeze all processes.
+    Pause,
+    /// Thaw them.
+    Unpause,
+    /// Tell when the command ends.
+    Wait,
+}
+
+/// Which streams a client follows; a pipe comes along for each, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Attach {
+    /// What the client reads becomes standard input.
+    pub(super) input: bool,
+    /// Standard output; all of a terminal's.
+    pub(super) output: bool,
+    /// Standard error.
+    pub(super) error: bool,
+    /// Size of the client's terminal.
+    pub(super) size: Option<TerminalSize>,
 }
 
 /// From the monitor.
@@ -42,17 +82,25 @@ pub(super) enum Request {
 pub(super) enum Event {
     /// A line for the user, as it shall be shown; the container goes on.
     Warning(String),
-    /// The command runs; its terminal's master comes along if it has one.
+    /// The command runs.
     Started,
     /// The container could not be started: one line, and the exit code.
     Failed { message: String, code: u8 },
+    /// What was asked for is done.
+    Done,
+    /// What was asked for cannot be done: one line.
+    Refused(String),
     /// The command has ended.
-    Exited {
-        /// Its status, or 128 and its signal.
-        code: u8,
-        /// The OOM killer struck.
-        out_of_memory: bool,
-        /// The memory limit in force, in bytes.
-        memory_limit: Option<u64>,
-    },
+    Exited(Ended),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its status, or 128 and its signal.
+    pub code: u8,
+    /// The OOM killer struck.
+    pub out_of_memory: bool,
+    /// The memory limit that was in force, in bytes.
+    pub memory_limit: Option<u64>,
 }

@@ -1,16 +1,16 @@
-//! Copies one stream to another until its end, or until told to finish.
+//! Copies one stream to another until its end, or until told to stop.
 //!
 //! ```text
-//!   container's pipe or pty ──> user's stdout      told to finish: what is there is still copied
-//!   user's stdin ──> container's pipe or pty       told to finish: stops at once
+//!   container's pipe ──> user's stdout      until the monitor has closed the pipe
+//!   user's stdin ──> container's pipe       until told to stop, or the detach keys are typed
 //! ```
 //!
 //! splice(2) where the kernel can, so that large output is not copied through this process;
-//! else a buffer. A target that nobody reads any more ends the copying and closes the source,
-//! so that a writer behind it gets its SIGPIPE.
+//! else a buffer. A target that nobody reads any more ends the copying and closes the source.
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use super::keys::Keys;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{SpliceFlags, splice};
 use std::io;
@@ -23,109 +23,149 @@ const SPLICE: usize = 1 << 20;
 /// A copying thread.
 #[derive(Debug)]
 pub(super) struct Relay {
-    finish: Arc<OwnedFd>,
-    thread: JoinHandle<()>,
+    stop: Arc<OwnedFd>,
+    ended: Arc<OwnedFd>,
+    thread: JoinHandle<End>,
 }
 
-/// What happens to data that is there when the relay is told to finish.
+/// Why a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// It is copied.
-    Copy,
-    /// It stays where it is.
-    Leave,
+pub(super) enum End {
+    /// The source has ended.
+    Source,
+    /// Nobody reads the target.
+    Target,
+    /// The detach keys were typed.
+    Keys,
+    /// It was told to.
+    Told,
 }
 
 impl Relay {
-    /// Starts copying.
-    pub(super) fn start(from: OwnedFd, to: OwnedFd, rest: Rest) -> io::Result<Self> {
-        let finish = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let told = Arc::clone(&finish);
+    /// Starts copying; with `keys`, until they are typed.
+    pub(super) fn start(from: OwnedFd, to: OwnedFd, keys: Option<Keys>) -> io::Result<Self> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (told, tell) = (Arc::clone(&stop), Arc::clone(&ended));
         let thread = thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || copy(&from, &to, &told, rest))?;
-        Ok(Self { finish, thread })
+            .spawn(move || {
+                let end = copy(&from, &to, &told, keys);
+                // The other sides are told first, and whoever waits here then.
+                drop((from, to));
+                signal(&tell);
+                end
+            })?;
+        Ok(Self {
+            stop,
+            ended,
+            thread,
+        })
     }
 
-    /// Tells it to finish and waits until it has.
-    pub(super) fn finish(self) {
-        // A write of 1 to a fresh eventfd cannot fail; a panicked relay has ended, too.
-        let _ = write(&*self.finish, &1_u64.to_ne_bytes());
-        let _ = self.thread.join();
+    /// Readable when it has ended.
+    pub(super) fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) fn join(self) -> End {
+        // A relay that panicked can copy no more.
+        self.thread.join().unwrap_or(End::Target)
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(super) fn stop(self) {
+        signal(&self.stop);
+        self.join();
     }
 }
 
-fn copy(from: &OwnedFd, to: &OwnedFd, told: &OwnedFd, rest: Rest) {
+fn signal(event: &OwnedFd) {
+    // A write of 1 to a fresh eventfd cannot fail.
+    let _ = write(event, &1_u64.to_ne_bytes());
+}
+
+fn copy(from: &OwnedFd, to: &OwnedFd, told: &OwnedFd, mut keys: Option<Keys>) -> End {
     let mut buffer = vec![0; BUFFER];
-    let mut can_splice = true;
-    let mut finishing = false;
+    let mut can_splice = keys.is_none();
     loop {
         let mut watched = [
             PollFd::new(from, PollFlags::IN),
             PollFd::new(told, PollFlags::IN),
         ];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // Told once, it stays readable: look at the source alone.
-        let count = if finishing { 1 } else { 2 };
-        let watched = &mut watched[..count];
-        match poll(watched, finishing.then_some(&now)) {
+        match poll(&mut watched, None) {
             Err(Errno::INTR) => continue,
-            Err(_) => return,
+            Err(_) => return End::Source,
             Ok(_) => {}
         }
-        let ready = watched.first().is_some_and(|fd| !fd.revents().is_empty());
-        if watched.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
-            finishing = true;
-            if rest == Rest::Leave {
-                return;
+        let [_, stop] = watched.map(|fd| !fd.revents().is_empty());
+        if stop {
+            return End::Told;
+        }
+        let moved = if can_splice {
+            match splice(from, None, to, None, SPLICE, SpliceFlags::MOVE) {
+                Ok(0) => Err(End::Source),
+                Ok(_) | Err(Errno::INTR) => Ok(()),
+                Err(Errno::AGAIN) => wait_to_write(to),
+                Err(Errno::INVAL) => {
+                    can_splice = false;
+                    Ok(())
+                }
+                Err(_) => Err(End::Target),
             }
-            continue;
-        }
-        if !ready {
-            return;
-        }
-        if !step(from, to, &mut buffer, &mut can_splice) {
-            return;
+        } else {
+            step(from, to, &mut buffer, keys.as_mut())
+        };
+        if let Err(end) = moved {
+            return end;
         }
     }
 }
 
-/// Copies some of what is there; false at the end of either side.
-fn step(from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8], can_splice: &mut bool) -> bool {
-    if *can_splice {
-        match splice(from, None, to, None, SPLICE, SpliceFlags::MOVE) {
-            Ok(0) => return false,
-            Ok(_) | Err(Errno::INTR) => return true,
-            Err(Errno::AGAIN) => return wait_to_write(to),
-            Err(Errno::INVAL) => *can_splice = false,
-            Err(_) => return false,
-        }
-    }
+/// Copies some of what is there.
+fn step(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    buffer: &mut [u8],
+    keys: Option<&mut Keys>,
+) -> Result<(), End> {
     let length = match read(from, &mut *buffer) {
-        // A terminal whose other side is closed gives EIO.
-        Ok(0) | Err(Errno::IO) => return false,
+        Ok(0) => return Err(End::Source),
         Ok(length) => length,
-        Err(Errno::INTR | Errno::AGAIN) => return true,
-        Err(_) => return false,
+        Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+        // A terminal that is gone gives EIO.
+        Err(_) => return Err(End::Source),
     };
-    let mut rest = buffer.get(..length).unwrap_or_default();
-    while !rest.is_empty() {
-        match write(to, rest) {
-            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if wait_to_write(to) => {}
-            Err(_) => return false,
+    let got = buffer.get(..length).unwrap_or_default();
+    match keys {
+        None => write_all(to, got),
+        Some(keys) => {
+            let (passed, complete) = keys.look(got);
+            write_all(to, &passed)?;
+            if complete { Err(End::Keys) } else { Ok(()) }
         }
     }
-    true
 }
 
-fn wait_to_write(to: &OwnedFd) -> bool {
-    let mut watched = [PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT)];
-    !matches!(poll(&mut watched, None), Err(error) if error != Errno::INTR)
+fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> Result<(), End> {
+    while !bytes.is_empty() {
+        match write(to, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_to_write(to)?,
+            Err(_) => return Err(End::Target),
+        }
+    }
+    Ok(())
+}
+
+fn wait_to_write(to: &OwnedFd) -> Result<(), End> {
+    let mut watched = [PollFd::new(to, PollFlags::OUT)];
+    match poll(&mut watched, None) {
+        Err(error) if error != Errno::INTR => Err(End::Target),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -134,16 +174,17 @@ mod tests {
     use rustix::pipe::pipe;
 
     #[test]
-    fn nothing_is_lost_at_the_end() {
+    fn everything_comes_through_to_the_end() {
         let (source, writer) = pipe().unwrap();
         let (reader, sink) = pipe().unwrap();
+        let relay = Relay::start(source, sink, None).unwrap();
         write(&writer, b"the last words").unwrap();
-        let relay = Relay::start(source, sink, Rest::Copy).unwrap();
-        relay.finish();
+        drop(writer);
+        assert_eq!(relay.join(), End::Source);
         let mut found = [0; 64];
         let length = read(&reader, &mut found[..]).unwrap();
         assert_eq!(&found[..length], b"the last words");
-        drop(writer);
+        assert_eq!(read(&reader, &mut found[..]), Ok(0));
     }
 
     #[test]
@@ -151,9 +192,20 @@ mod tests {
         let (source, writer) = pipe().unwrap();
         let (reader, sink) = pipe().unwrap();
         drop(reader);
-        let relay = Relay::start(source, sink, Rest::Copy).unwrap();
+        let relay = Relay::start(source, sink, None).unwrap();
         write(&writer, b"nobody reads this").unwrap();
-        relay.thread.join().unwrap();
+        assert_eq!(relay.join(), End::Target);
         assert_eq!(write(&writer, b"x"), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn keys_end_it() {
+        let (source, writer) = pipe().unwrap();
+        let (reader, sink) = pipe().unwrap();
+        let relay = Relay::start(source, sink, Some(Keys::default())).unwrap();
+        write(&writer, b"ab\x10\x11c").unwrap();
+        assert_eq!(relay.join(), End::Keys);
+        let mut found = [0; 64];
+        assert_eq!(read(&reader, &mut found[..]), Ok(2));
     }
 }

@@ -6,9 +6,13 @@ use super::Id;
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::{self, DevicePolicy, MemorySwap};
 use crate::error::Result;
+use crate::logs;
 use crate::network::Mode;
 use crate::security::{CapabilitySet, Filter, SeccompChoice};
+use crate::types::Moment;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// The name of the image that is the machine's own root directory.
@@ -23,18 +27,26 @@ const PIDS: i64 = 2048;
 pub struct Spec {
     /// Its id.
     pub id: Id,
-    /// Its name, unique among the containers of one root.
-    pub name: Option<String>,
-    /// Seconds since 1970.
-    pub created: u64,
+    /// When it was made.
+    pub created: Moment,
     /// The image as it was named.
     pub image: String,
+    /// The image's id, if it is in the store.
+    pub image_id: Option<String>,
     /// The image's layers, topmost first.
     pub lowers: Vec<PathBuf>,
+    /// Free text by key.
+    pub labels: BTreeMap<String, String>,
     /// Remove the container when it has ended.
     pub remove: bool,
     /// What runs in it.
     pub command: Command,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// Whether it is started again when it has ended.
+    pub restart: Restart,
+    /// Where what it says is kept.
+    pub log: LogChoice,
     /// Host name.
     pub hostname: String,
     /// Host paths shown in it.
@@ -55,8 +67,10 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// Program and arguments.
-    pub args: Vec<String>,
+    /// Words before [`Command::cmd`].
+    pub entrypoint: Vec<String>,
+    /// Command or arguments.
+    pub cmd: Vec<String>,
     /// Environment.
     pub env: Vec<(String, String)>,
     /// Directory to start in.
@@ -65,10 +79,64 @@ pub struct Command {
     pub user: String,
     /// A pseudo terminal.
     pub terminal: bool,
-    /// Standard input is passed on.
+    /// Standard input is kept open and passed on.
     pub input: bool,
+    /// Standard input ends with the first client's.
+    pub input_once: bool,
     /// A small init is pid 1.
     pub small_init: bool,
+}
+
+impl Command {
+    /// Program and arguments.
+    pub fn args(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.cmd).cloned().collect()
+    }
+}
+
+/// How a container is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// The signal that asks it to end.
+    pub signal: i32,
+    /// Seconds until it is killed; -1 for never.
+    pub seconds: i64,
+}
+
+/// Whether a container is started again when it has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    /// When.
+    pub policy: Policy,
+    /// For [`Policy::OnFailure`]: how often at most; 0 is without end.
+    pub retries: u32,
+}
+
+/// When a container is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Never.
+    #[default]
+    No,
+    /// When its exit code is not 0.
+    OnFailure,
+    /// Always, but not when it was stopped by the user.
+    Always,
+    /// As [`Policy::Always`]; the two differ only where something starts containers at boot.
+    UnlessStopped,
+}
+
+/// Where what a container says is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogChoice {
+    /// Nowhere.
+    None,
+    /// Beside it, in docker's format.
+    JsonFile(logs::Limits),
 }
 
 /// Where a container's network comes from.
@@ -132,6 +200,44 @@ impl Spec {
     }
 }
 
+impl std::str::FromStr for Restart {
+    type Err = String;
+
+    /// The value of `--restart`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, count) = match text.split_once(':') {
+            Some((name, count)) => (name, Some(count)),
+            None => (text, None),
+        };
+        let policy = match (name, count) {
+            ("no" | "", None) => Policy::No,
+            ("on-failure", _) => Policy::OnFailure,
+            ("always", None) => Policy::Always,
+            ("unless-stopped", None) => Policy::UnlessStopped,
+            ("no" | "always" | "unless-stopped", Some(_)) => {
+                return Err("a number of retries goes with on-failure only".to_owned());
+            }
+            _ => return Err("want no, on-failure[:NUMBER], always or unless-stopped".to_owned()),
+        };
+        let retries = count.unwrap_or("0").parse();
+        Ok(Self {
+            policy,
+            retries: retries.map_err(|_| "want a number after on-failure:".to_owned())?,
+        })
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::No => "no",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+        })
+    }
+}
+
 impl From<Mode> for Network {
     fn from(mode: Mode) -> Self {
         match mode {
@@ -153,10 +259,15 @@ impl Limits {
             memory_swap: swap,
             cpus: self.cpus,
             cpuset_cpus: self.cpuset_cpus.clone(),
-            pids: match self.pids.unwrap_or(PIDS) {
-                limit if limit > 0 => Some(limit),
-                _ => None,
-            },
+            pids: Some(self.pids_in_force()).filter(|limit| *limit > 0),
+        }
+    }
+
+    /// The limit of processes and threads; -1 for none.
+    pub fn pids_in_force(&self) -> i64 {
+        match self.pids.unwrap_or(PIDS) {
+            limit if limit > 0 => limit,
+            _ => -1,
         }
     }
 }

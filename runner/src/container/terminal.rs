@@ -2,9 +2,7 @@
 
 use crate::init::TerminalSize;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::termios::{
-    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
-};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io;
 
 /// While it lives, the terminal hands every key on unseen; then it is as before.
@@ -43,19 +41,4 @@ pub(super) fn size() -> Option<TerminalSize> {
         rows: size.ws_row,
         columns: size.ws_col,
     })
-}
-
-/// Gives a container's terminal the size of the user's; the kernel tells its processes.
-pub(super) fn follow_size(master: &OwnedFd) {
-    let Some(size) = size().filter(|size| size.rows > 0) else {
-        return;
-    };
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // The container may have ended a moment ago.
-    let _ = tcsetwinsize(master, size);
 }

@@ -35,8 +35,8 @@ pub enum ImageError {
         /// Why not.
         why: String,
     },
-    /// The image is used by a container that runs.
-    #[error("image {name}: in use by a running container; stop it first")]
+    /// A container needs the image.
+    #[error("image {name}: in use by a container; remove that first (runner ps -a, runner rm)")]
     InUse {
         /// The image's name.
         name: String,

@@ -6,6 +6,7 @@
 //!
 //!  store        names, locks, atomic publishing, sweeping
 //!   ├ record    what is written about an image
+//!   ├ pins      which layers containers need
 //!   ├ reference the grammar of names
 //!   └ import    opening, inflating, hashing, progress
 //!      ├ unpack <- archive <- sparse      from a tar stream
@@ -20,6 +21,7 @@ mod archive;
 mod copy;
 mod error;
 mod import;
+mod pins;
 mod record;
 mod reference;
 mod sparse;

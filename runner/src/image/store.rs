@@ -5,7 +5,8 @@
 //!   store.lock              shared: an import is at work; exclusive: sweeping
 //!   images/NAME%3ATAG.json  a record: what the name means
 //!   layers/ID/              a directory layer, complete since it has this name
-//!   layers/ID.lock          shared: a container (or a resolve) uses the layer
+//!   layers/ID.lock          shared: a resolve uses the layer
+//!   pins/CONTAINER.json     the layers that a container needs (see pins)
 //!   */.tmp-RANDOM           being made, or being removed
 //! ```
 //!
@@ -20,6 +21,7 @@
 
 use super::error::io;
 use super::import::{self, random_id};
+use super::pins;
 use super::record::is_id;
 use super::unpack::ImportLimits;
 use super::{Config, ImageError, Record, Reference};
@@ -65,7 +67,7 @@ pub enum Layer {
     Directory(PathBuf),
 }
 
-/// A resolved image. While it (or its guard) lives, its layers are not removed.
+/// A resolved image. While it lives, its layers are not removed.
 #[derive(Debug)]
 pub struct Image {
     /// `host`, `dir:PATH`, or name with tag.
@@ -76,7 +78,8 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// How it starts.
     pub config: Config,
-    guard: Vec<OwnedFd>,
+    /// Shared locks of the layers.
+    _guard: Vec<OwnedFd>,
 }
 
 impl Image {
@@ -87,13 +90,6 @@ impl Image {
             .map(|Layer::Directory(path)| path.clone())
             .collect()
     }
-
-    /// Takes the descriptors whose shared locks keep the layers from being removed: keep them
-    /// open in the process that lives as long as the container. They are close-on-exec; a forked
-    /// process shares the lock.
-    pub fn into_guard(self) -> Vec<OwnedFd> {
-        self.guard
-    }
 }
 
 /// The images below one root directory.
@@ -103,15 +99,20 @@ pub struct Store {
 }
 
 impl Store {
+    /// The store below `root`; nothing is looked at.
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
     /// Opens the store, making its directories (0700) when missing, and sweeps what a killed
     /// command left behind unless an import is at work.
     ///
     /// # Errors
     /// The directories cannot be made or read.
     pub fn open(root: &Path) -> Result<Self, ImageError> {
-        let store = Self {
-            root: root.to_owned(),
-        };
+        let store = Self::at(root);
         let make = |path: &Path| {
             let made = fs::DirBuilder::new()
                 .recursive(true)
@@ -126,6 +127,31 @@ impl Store {
             store.sweep()?;
         }
         Ok(store)
+    }
+
+    /// Keeps the layers among `lowers` that are the store's from being removed, until
+    /// [`Store::unpin`]. The caller still holds the [`Image`] that they came with.
+    ///
+    /// # Errors
+    /// The pin cannot be written.
+    pub fn pin(&self, container: &str, lowers: &[PathBuf]) -> Result<(), ImageError> {
+        let layers = self.layers();
+        let own = lowers.iter().filter(|path| path.parent() == Some(&layers));
+        let ids: Vec<String> = own
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        pins::write(&self.pins(), container, &ids)
+    }
+
+    /// Lets go of what a container needed; fine if it had nothing pinned.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn unpin(&self, container: &str) -> Result<(), ImageError> {
+        pins::remove(&self.pins(), container)
     }
 
     /// The root directory of the store.
@@ -155,7 +181,7 @@ impl Store {
                     name: record.name,
                     id: Some(record.id),
                     config: record.config,
-                    guard,
+                    _guard: guard,
                 });
             }
         }
@@ -228,16 +254,17 @@ impl Store {
     /// Removes a name, and the layers that no other image needs.
     ///
     /// # Errors
-    /// An unknown name, or [`ImageError::InUse`] when a running container needs it and no other
-    /// name keeps its layers.
+    /// An unknown name, or [`ImageError::InUse`] when a container needs it, running or not, and
+    /// no other name keeps its layers.
     pub fn remove(&self, name: &str) -> Result<Record, ImageError> {
         let record = self.find(name)?;
         let others = self.list()?;
         let others = others.iter().filter(|other| other.name != record.name);
         let kept: BTreeSet<&String> = others.flat_map(|other| &other.layers).collect();
+        let pinned = pins::layers(&self.pins())?;
         for id in record.layers.iter().filter(|id| !kept.contains(id)) {
             let path = self.lock_of(id);
-            if path.exists() && self.try_lock(&path)?.is_none() {
+            if pinned.contains(id) || (path.exists() && self.try_lock(&path)?.is_none()) {
                 return Err(ImageError::InUse { name: record.name });
             }
         }
@@ -354,6 +381,10 @@ impl Store {
         let Some(_lock) = self.try_lock(&self.lock_of(id))? else {
             return Ok(());
         };
+        // Looked at under the lock: whoever pins a layer holds that until the pin is there.
+        if pins::layers(&self.pins())?.contains(id) {
+            return Ok(());
+        }
         let (path, scratch) = (self.layers().join(id), Scratch::new(&self.layers())?);
         fs::rename(&path, &scratch.0).map_err(io("remove", &path))?;
         remove(&self.lock_of(id))
@@ -371,6 +402,10 @@ impl Store {
 
     fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.root.join("pins")
     }
 
     fn lock_of(&self, id: &str) -> PathBuf {
@@ -445,7 +480,7 @@ fn plain(name: &str, path: PathBuf, config: Config) -> Image {
         id: None,
         layers,
         config,
-        guard: Vec::new(),
+        _guard: Vec::new(),
     }
 }
 

@@ -67,9 +67,11 @@ fn the_same_archive_is_one_layer() {
     let held = store.resolve("b").unwrap();
     store.remove("a").unwrap(); // the other name keeps it
     assert!(matches!(store.remove("b"), Err(ImageError::InUse { .. })));
-    let guard = held.into_guard();
-    assert!(store.remove("b").is_err());
-    drop(guard);
+    store.pin("container", &held.lowers()).unwrap();
+    drop(held);
+    assert!(matches!(store.remove("b"), Err(ImageError::InUse { .. })));
+    store.unpin("container").unwrap();
+    store.unpin("container").unwrap();
     store.remove("b").unwrap();
     assert_eq!(layers(&store), 0);
 }

@@ -98,6 +98,8 @@ impl Union {
         let child = Command::new("/proc/self/exe")
             .arg0("runner-layerfs")
             .arg(VERB)
+            // For those who look at the list of processes.
+            .arg(&self.target)
             .current_dir("/")
             .env_clear()
             .stdin(Stdio::from(theirs.into_socket()))

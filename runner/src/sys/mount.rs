@@ -73,16 +73,37 @@ pub fn set_attributes(
     propagation: Option<Propagation>,
     recursive: bool,
 ) -> Result<()> {
-    let change = libc::mount_attr {
-        attr_set: u64::from(attributes.bits()),
-        attr_clr: 0,
-        propagation: match propagation {
-            None => 0,
-            Some(Propagation::Private) => libc::MS_PRIVATE,
-            Some(Propagation::Slave) => libc::MS_SLAVE,
+    change(
+        mount,
+        &libc::mount_attr {
+            attr_set: u64::from(attributes.bits()),
+            attr_clr: 0,
+            propagation: match propagation {
+                None => 0,
+                Some(Propagation::Private) => libc::MS_PRIVATE,
+                Some(Propagation::Slave) => libc::MS_SLAVE,
+            },
+            userns_fd: 0,
         },
-        userns_fd: 0,
-    };
+        recursive,
+    )
+}
+
+/// Takes attributes away from a mount.
+pub fn clear_attributes(mount: impl AsFd, attributes: MountAttrFlags) -> Result<()> {
+    change(
+        mount,
+        &libc::mount_attr {
+            attr_set: 0,
+            attr_clr: u64::from(attributes.bits()),
+            propagation: 0,
+            userns_fd: 0,
+        },
+        false,
+    )
+}
+
+fn change(mount: impl AsFd, change: &libc::mount_attr, recursive: bool) -> Result<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -94,7 +115,7 @@ pub fn set_attributes(
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const change,
+            std::ptr::from_ref(change),
             size_of::<libc::mount_attr>(),
         )
     };

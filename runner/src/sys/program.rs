@@ -23,11 +23,15 @@ pub fn protected() -> io::Result<OwnedFd> {
     read_only_mount(Path::new(SELF)).or_else(|_| sealed_copy())
 }
 
-/// Keeps `program`, made by [`protected`], from being executed ever again. A sealed copy in
+/// Says whether `program`, made by [`protected`], can be executed from now on. A sealed copy in
 /// memory is no mount and refuses: it can be run by a container, but not changed.
-pub fn forbid_execution(program: &OwnedFd) -> io::Result<()> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    Ok(mount::set_attributes(program, attributes, None, false)?)
+pub fn allow_execution(program: &OwnedFd, allowed: bool) -> io::Result<()> {
+    let no_exec = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    if allowed {
+        Ok(mount::clear_attributes(program, no_exec)?)
+    } else {
+        Ok(mount::set_attributes(program, no_exec, None, false)?)
+    }
 }
 
 fn read_only_mount(file: &Path) -> io::Result<OwnedFd> {

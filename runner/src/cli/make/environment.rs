@@ -1,6 +1,6 @@
 //! The environment of a container: defaults, the image's, files, flags; the later wins.
 
-use super::Args;
+use super::flags::Args;
 use crate::error::{Error, Result};
 use crate::image::Config;
 

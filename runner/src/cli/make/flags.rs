@@ -1,110 +1,123 @@
-//! The flags of `runner run` as text, nothing checked yet.
+//! The flags that `run` and `create` share, as text, nothing checked yet.
 
-/// Arguments of `run`.
+/// What `run` and `create` are told of the container.
 #[derive(Debug, clap::Args)]
-#[command(
-    disable_help_flag = true,
-    override_usage = "runner run [FLAGS] IMAGE [COMMAND [ARG]...]",
-    after_help = "IMAGE is `host` (this machine's own files), `dir:PATH`, or a name made by `runner import`.
-Flags go before IMAGE; everything after it is the command's. The exit code is the command's; 125 if
-the container could not be made, 126 if the command cannot be executed, 127 if it is not there.
-The classic spelling with one dash (-rm, -name x) is understood, too.
-
-Examples:
-  runner run --rm host sh -c 'rm -rf /usr/share/doc; ls /usr/share/doc | wc -l'
-  runner run -it --rm -v ./src:/src:ro -w /src debian bash
-  runner run --rm -m 64m --memory-swap 64m --cpus 0.5 debian python3 job.py
-  runner run --rm -u nobody --read-only --tmpfs /tmp --cap-drop ALL debian id
-  echo hello | runner run -i --rm debian tr a-z A-Z"
-)]
-pub(crate) struct Args {
+#[group(skip)]
+pub(in crate::cli) struct Args {
     /// Keep standard input open and pass it on
     #[arg(short, long)]
-    pub(super) interactive: bool,
+    pub(in crate::cli) interactive: bool,
     /// Give the command a terminal
     #[arg(short, long)]
-    pub(super) tty: bool,
-    /// Remove the container when it has ended
+    pub(in crate::cli) tty: bool,
+    /// Remove the container, and its anonymous volumes, when it has ended
     #[arg(long)]
-    pub(super) rm: bool,
+    pub(in crate::cli) rm: bool,
+    /// Attach to stdin, stdout or stderr only
+    #[arg(short, long, value_name = "STREAM")]
+    pub(in crate::cli) attach: Vec<String>,
+    /// Write the container's id to this new file
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) cidfile: Option<String>,
+    /// Start it again when it has ended: no, on-failure[:NUMBER], always, unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub(in crate::cli) restart: String,
+    /// Signal that asks the container to end
+    #[arg(long, value_name = "SIGNAL")]
+    pub(in crate::cli) stop_signal: Option<String>,
+    /// Seconds between asking and killing; -1 to wait for ever
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(in crate::cli) stop_timeout: Option<i64>,
+    /// Set a label
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(in crate::cli) label: Vec<String>,
+    /// Read labels from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) label_file: Vec<String>,
+    /// Where to keep what the container says: json-file or none
+    #[arg(long, value_name = "DRIVER", default_value = "json-file")]
+    pub(in crate::cli) log_driver: String,
+    /// max-size=SIZE (of a file; 20m) and max-file=NUMBER (5) for json-file
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(in crate::cli) log_opt: Vec<String>,
     /// Name of the container
     #[arg(long, value_name = "NAME")]
-    pub(super) name: Option<String>,
+    pub(in crate::cli) name: Option<String>,
     /// Set an environment variable; without =VALUE, pass the caller's on
     #[arg(short, long, value_name = "NAME[=VALUE]")]
-    pub(super) env: Vec<String>,
+    pub(in crate::cli) env: Vec<String>,
     /// Read environment variables from a file, one a line
     #[arg(long, value_name = "FILE")]
-    pub(super) env_file: Vec<String>,
+    pub(in crate::cli) env_file: Vec<String>,
     /// Directory to start in; made if missing
     #[arg(short, long, value_name = "DIR")]
-    pub(super) workdir: Option<String>,
+    pub(in crate::cli) workdir: Option<String>,
     /// Name or number of the user, and of the group
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub(super) user: Option<String>,
+    pub(in crate::cli) user: Option<String>,
     /// Command that the image's or the given arguments are passed to; empty to have none
     #[arg(long, value_name = "COMMAND")]
-    pub(super) entrypoint: Option<String>,
+    pub(in crate::cli) entrypoint: Option<String>,
     /// Run a small init as pid 1 that passes signals on and reaps processes
     #[arg(long)]
-    pub(super) init: bool,
+    pub(in crate::cli) init: bool,
     /// Show a host path in the container (options: ro, rw, rslave, nosuid, nodev, noexec)
     #[arg(short, long, value_name = "HOST:CONTAINER[:OPTIONS]")]
-    pub(super) volume: Vec<String>,
+    pub(in crate::cli) volume: Vec<String>,
     /// Mount a temporary file system (options: size=, mode=, uid=, gid=, exec, suid, dev, ro)
     #[arg(long, value_name = "CONTAINER[:OPTIONS]")]
-    pub(super) tmpfs: Vec<String>,
+    pub(in crate::cli) tmpfs: Vec<String>,
     /// Make the container's root file system read-only
     #[arg(long)]
-    pub(super) read_only: bool,
+    pub(in crate::cli) read_only: bool,
     /// Network of the container: none or host
     #[arg(long, alias = "net", value_name = "MODE", default_value = "none")]
-    pub(super) network: String,
+    pub(in crate::cli) network: String,
     /// Host name; the short id if not given
     #[arg(short = 'h', long, value_name = "NAME")]
-    pub(super) hostname: Option<String>,
+    pub(in crate::cli) hostname: Option<String>,
     /// Name server to use instead of the host's
     #[arg(long, value_name = "ADDRESS")]
-    pub(super) dns: Vec<String>,
+    pub(in crate::cli) dns: Vec<String>,
     /// Domain to search instead of the host's
     #[arg(long, value_name = "DOMAIN")]
-    pub(super) dns_search: Vec<String>,
+    pub(in crate::cli) dns_search: Vec<String>,
     /// Line for /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS")]
-    pub(super) add_host: Vec<String>,
+    pub(in crate::cli) add_host: Vec<String>,
     /// Memory limit, as 64m or 2g; at least 6m
     #[arg(short, long, value_name = "SIZE")]
-    pub(super) memory: Option<String>,
+    pub(in crate::cli) memory: Option<String>,
     /// Limit on memory and swap together; -1 for unlimited swap
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub(super) memory_swap: Option<String>,
+    pub(in crate::cli) memory_swap: Option<String>,
     /// Processors' worth of time, as 1.5
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pub(super) cpus: Option<String>,
+    pub(in crate::cli) cpus: Option<String>,
     /// Processors to run on, as 0-2,4
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
-    pub(super) cpuset_cpus: Option<String>,
+    pub(in crate::cli) cpuset_cpus: Option<String>,
     /// Limit of processes and threads (2048 if not given); -1 for none
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pub(super) pids_limit: Option<String>,
+    pub(in crate::cli) pids_limit: Option<String>,
     /// Add a capability, as NET_ADMIN, or ALL
     #[arg(long, value_name = "CAP")]
-    pub(super) cap_add: Vec<String>,
+    pub(in crate::cli) cap_add: Vec<String>,
     /// Drop a capability, or ALL
     #[arg(long, value_name = "CAP")]
-    pub(super) cap_drop: Vec<String>,
+    pub(in crate::cli) cap_drop: Vec<String>,
     /// All capabilities and devices, no system call filter, nothing hidden
     #[arg(long)]
-    pub(super) privileged: bool,
+    pub(in crate::cli) privileged: bool,
     /// seccomp=FILE, seccomp=unconfined, no-new-privileges[=false]
     #[arg(long, value_name = "OPTION")]
-    pub(super) security_opt: Vec<String>,
+    pub(in crate::cli) security_opt: Vec<String>,
     /// Print this help
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
     /// What the container is made of
-    pub(super) image: String,
+    pub(in crate::cli) image: String,
     /// Command and arguments
     #[arg(value_name = "COMMAND")]
-    pub(super) command: Vec<String>,
+    pub(in crate::cli) command: Vec<String>,
 }

@@ -1,0 +1,212 @@
+//! One container as docker's JSON.
+
+use crate::cli::size;
+use crate::container::directory::Directory;
+use crate::container::home::Home;
+use crate::container::signals;
+use crate::container::spec::{LogChoice, Network, Seccomp, Spec};
+use crate::container::state::{State, Status};
+use crate::error::Result;
+use crate::logs;
+use crate::types::Moment;
+use serde_json::{Map, Value, json};
+
+/// What is known of a container.
+pub(super) fn describe(home: &Home, directory: &Directory, sizes: bool) -> Result<Value> {
+    let (spec, state) = (directory.spec()?, directory.state()?);
+    let name = home.name(directory.id())?;
+    let args = spec.command.args();
+    let file = |name: &str| directory.join(name).display().to_string();
+    let logged = spec.log != LogChoice::None;
+    let mut value = json!({
+        "Id": spec.id.as_str(),
+        "Created": spec.created.to_string(),
+        "Path": args.first(),
+        "Args": args.get(1..).unwrap_or_default(),
+        "State": state_of(&state),
+        "Image": match &spec.image_id {
+            Some(id) => format!("sha256:{id}"),
+            None => spec.image.clone(),
+        },
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "LogPath": if logged { file(logs::FILE) } else { String::new() },
+        "Name": format!("/{name}"),
+        "RestartCount": state.restarts,
+        "Driver": "layerfs",
+        "Platform": "linux",
+        "HostConfig": host_config(&spec),
+        "GraphDriver": {"Name": "layerfs", "Data": {
+            "LowerDir": join(&spec),
+            "UpperDir": file("upper"),
+            "WorkDir": file("work"),
+            "MergedDir": file("rootfs"),
+        }},
+        "Mounts": mounts(&spec),
+        "Config": config(&spec),
+        "NetworkSettings": network(&spec),
+    });
+    if let (true, Some(map)) = (sizes, value.as_object_mut()) {
+        map.insert(
+            "SizeRw".to_owned(),
+            json!(size::used(&directory.join("upper"))),
+        );
+    }
+    Ok(value)
+}
+
+fn state_of(state: &State) -> Value {
+    let moment = |moment: Option<Moment>| match moment {
+        Some(moment) => moment.to_string(),
+        None => "0001-01-01T00:00:00Z".to_owned(),
+    };
+    json!({
+        "Status": state.status.to_string(),
+        "Running": state.status.is_alive() || state.status == Status::Restarting,
+        "Paused": state.status == Status::Paused,
+        "Restarting": state.status == Status::Restarting,
+        "OOMKilled": state.out_of_memory,
+        "Dead": false,
+        "Pid": state.pid,
+        "ExitCode": state.code,
+        "Error": state.error,
+        "StartedAt": moment(state.started),
+        "FinishedAt": moment(state.finished),
+    })
+}
+
+fn join(spec: &Spec) -> String {
+    let lowers: Vec<_> = spec
+        .lowers
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    lowers.join(":")
+}
+
+fn config(spec: &Spec) -> Value {
+    let command = &spec.command;
+    let env: Vec<_> = command
+        .env
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    json!({
+        "Hostname": spec.hostname,
+        "User": command.user,
+        "AttachStdin": command.input_once,
+        "Tty": command.terminal,
+        "OpenStdin": command.input,
+        "StdinOnce": command.input_once,
+        "Env": env,
+        "Cmd": command.cmd,
+        "Image": spec.image,
+        "WorkingDir": command.cwd,
+        "Entrypoint": if command.entrypoint.is_empty() {
+            Value::Null
+        } else {
+            json!(command.entrypoint)
+        },
+        "Labels": spec.labels,
+        "StopSignal": signals::name(spec.stop.signal),
+        "StopTimeout": spec.stop.seconds,
+    })
+}
+
+fn host_config(spec: &Spec) -> Value {
+    let (limits, rights) = (&spec.limits, &spec.rights);
+    let mut options = Vec::new();
+    match &rights.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        Seccomp::File(path) => options.push(format!("seccomp={}", path.display())),
+    }
+    if !rights.no_new_privileges {
+        options.push("no-new-privileges=false".to_owned());
+    }
+    let binds: Vec<_> = spec
+        .volumes
+        .iter()
+        .map(|v| {
+            let mode = if v.read_only { ":ro" } else { "" };
+            format!("{}:{}{mode}", v.source.display(), v.target.display())
+        })
+        .collect();
+    let tmpfs: Map<String, Value> = spec
+        .tmpfs
+        .iter()
+        .map(|t| {
+            let options = t.options.iter().map(|(k, v)| format!("{k}={v}"));
+            let options: Vec<_> = options.collect();
+            (t.target.display().to_string(), json!(options.join(",")))
+        })
+        .collect();
+    json!({
+        "Binds": binds,
+        "Tmpfs": tmpfs,
+        "LogConfig": log(spec.log),
+        "NetworkMode": network_name(spec),
+        "RestartPolicy": {
+            "Name": spec.restart.policy.to_string(),
+            "MaximumRetryCount": spec.restart.retries,
+        },
+        "AutoRemove": spec.remove,
+        "CapAdd": rights.add,
+        "CapDrop": rights.drop,
+        "Privileged": rights.privileged,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": options,
+        "Init": spec.command.small_init,
+        "Memory": limits.memory.unwrap_or(0),
+        "MemorySwap": limits.memory_swap.unwrap_or(0),
+        "NanoCpus": (limits.cpus.unwrap_or(0.0) * 1e9).round() as u64,
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or(""),
+        "PidsLimit": limits.pids_in_force(),
+    })
+}
+
+fn log(choice: LogChoice) -> Value {
+    match choice {
+        LogChoice::None => json!({"Type": "none", "Config": {}}),
+        LogChoice::JsonFile(limits) => json!({"Type": "json-file", "Config": {
+            "max-size": limits.size.to_string(),
+            "max-file": limits.files.to_string(),
+        }}),
+    }
+}
+
+fn mounts(spec: &Spec) -> Value {
+    let volumes = spec.volumes.iter().map(|v| {
+        json!({
+            "Type": "bind",
+            "Source": v.source,
+            "Destination": v.target,
+            "Mode": if v.read_only { "ro" } else { "" },
+            "RW": !v.read_only,
+            "Propagation": if v.slave { "rslave" } else { "rprivate" },
+        })
+    });
+    let tmpfs = spec.tmpfs.iter().map(|t| {
+        json!({
+            "Type": "tmpfs",
+            "Source": "",
+            "Destination": t.target,
+            "Mode": "",
+            "RW": !t.read_only,
+            "Propagation": "",
+        })
+    });
+    volumes.chain(tmpfs).collect()
+}
+
+fn network_name(spec: &Spec) -> &'static str {
+    match spec.network {
+        Network::None => "none",
+        Network::Host => "host",
+    }
+}
+
+fn network(spec: &Spec) -> Value {
+    json!({"Ports": {}, "Networks": {network_name(spec): {}}})
+}

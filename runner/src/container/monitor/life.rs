@@ -1,0 +1,184 @@
+//! One life of a container: what is made for it, in order, and undone in the opposite one.
+//!
+//! ```text
+//!   made                           undone
+//!   control group                  killed, removed
+//!   file system process, mount     unmounted, waited for
+//!   first process (init)           waited for; all others in its pid namespace die with it
+//! ```
+
+use super::super::directory::Directory;
+use super::super::plan;
+use super::super::protocol::Ended;
+use super::super::spec::Spec;
+use super::watch::{Token, Watch};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result};
+use crate::init::{self, Stdio, TerminalSize, Waiting};
+use crate::mounts::source::Sources;
+use crate::mounts::union::Served;
+use crate::sys::program;
+use rustix::event::PollFlags;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+/// What was made and must be undone.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    cgroup: Option<Cgroup>,
+    union: Option<Served>,
+    /// The file system process has ended by itself.
+    union_lost: bool,
+    init: Option<Waiting>,
+}
+
+/// What a start needs besides the specification.
+pub(super) struct Needs<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) directory: &'a Directory,
+    /// The protected program that this process is executed from.
+    pub(super) program: Option<&'a OwnedFd>,
+    pub(super) streams: Option<Stdio>,
+    pub(super) terminal: Option<TerminalSize>,
+}
+
+impl Life {
+    /// Makes everything up to the running command; gives its terminal, if it has one. What was
+    /// made is kept here whatever happens.
+    pub(super) fn begin(
+        &mut self,
+        needs: Needs<'_>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Option<OwnedFd>> {
+        let (spec, directory) = (needs.spec, needs.directory);
+        let limits = spec.limits.for_cgroup();
+        let (cgroup, warnings) = Cgroup::create(spec.id.as_str(), &limits, spec.rights.devices())?;
+        let cgroup = self.cgroup.insert(cgroup);
+        warnings.into_iter().for_each(warn);
+        self.union = Some(serve(spec, directory, needs.program)?);
+        let unknown = TerminalSize {
+            rows: 0,
+            columns: 0,
+        };
+        let terminal = needs.terminal.unwrap_or(unknown);
+        let plan = plan::init(spec, directory, &cgroup.view(), terminal)?;
+        let sources = Sources::open(&plan.mounts)?;
+        let init = init::spawn(&plan, sources, needs.streams);
+        let init = self
+            .init
+            .insert(init.map_err(Error::system("make the container's first process"))?);
+        cgroup.add(init.child.pid)?;
+        Ok(init.go()?)
+    }
+
+    /// The first process, in the host's numbers.
+    pub(super) fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |init| init.child.pid)
+    }
+
+    /// Its control group.
+    pub(super) fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
+    }
+
+    /// What to wait for.
+    pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        if let Some(init) = &self.init {
+            watch.add(init.child.pidfd.as_fd(), PollFlags::IN, Token::Init);
+        }
+        if let Some(union) = self.union.as_ref().filter(|_| !self.union_lost) {
+            watch.add(union.pidfd(), PollFlags::IN, Token::Union);
+        }
+    }
+
+    /// The file system process has ended: that is known now.
+    pub(super) fn forget_union(&mut self) {
+        self.union_lost = true;
+    }
+
+    /// Signals the first process, which may have ended.
+    pub(super) fn signal(&self, number: i32) {
+        let signal = Signal::from_named_raw(number);
+        if let (Some(init), Some(signal)) = (&self.init, signal) {
+            let _ = pidfd_send_signal(&init.child.pidfd, signal);
+        }
+    }
+
+    /// Kills the first process, frozen or not.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL.as_raw());
+        if let Some(cgroup) = &self.cgroup {
+            // Where there is no freezer, nothing is frozen.
+            let _ = cgroup.thaw();
+        }
+    }
+
+    /// How the first process ended; waits for that.
+    pub(super) fn end(&self) -> Result<Ended> {
+        let code = match &self.init {
+            Some(init) => exit_code(&init.child.pidfd)?,
+            None => return Err(Error::MonitorDied),
+        };
+        let cgroup = self.cgroup.as_ref();
+        Ok(Ended {
+            code,
+            out_of_memory: match cgroup.map(Cgroup::oom_killed) {
+                Some(told) => told?,
+                None => false,
+            },
+            memory_limit: cgroup.and_then(Cgroup::memory_limit),
+        })
+    }
+
+    /// Undoes what was made; tells what could not be.
+    pub(super) fn undo(self) -> Vec<Error> {
+        let mut problems = Vec::new();
+        if self.init.is_some() {
+            self.kill();
+        }
+        if let Some(init) = self.init {
+            // Reaped before, in the usual case.
+            let _ = exit_code(&init.child.pidfd);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            problems.extend(cgroup.kill_all().err().map(Error::from));
+        }
+        if let Some(union) = self.union {
+            problems.extend(union.unmount().err().map(Error::from));
+        }
+        if let Some(cgroup) = &self.cgroup {
+            problems.extend(cgroup.remove().err().map(Error::from));
+        }
+        problems
+    }
+}
+
+/// Starts the file system process. It is the last of ours to be executed from the protected
+/// program, which then is made such that nothing can be. A sealed copy in memory refuses that.
+fn serve(spec: &Spec, directory: &Directory, program: Option<&OwnedFd>) -> Result<Served> {
+    if let Some(program) = program {
+        let _ = program::allow_execution(program, true);
+    }
+    let served = plan::union(spec, directory).serve();
+    if let Some(program) = program {
+        let _ = program::allow_execution(program, false);
+    }
+    Ok(served?)
+}
+
+/// Waits for a process; its status, or 128 and its signal.
+pub(super) fn exit_code(process: &OwnedFd) -> Result<u8> {
+    let ended = loop {
+        match waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map_err(Error::system("wait for the container"))?,
+        }
+    };
+    let code = ended.and_then(|status| match status.exit_status() {
+        Some(code) => Some(code),
+        None => status.terminating_signal().map(|signal| 128 + signal),
+    });
+    Ok(code
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX))
+}

@@ -1,0 +1,113 @@
+//! What peers ask of the monitor, one function each.
+
+use super::super::protocol::{Event, Request};
+use super::super::state::Status;
+use super::oversee::Monitor;
+use crate::error::Result;
+use rustix::fd::OwnedFd;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+impl Monitor {
+    /// Does what a peer asks for, and answers.
+    pub(super) fn obey(&mut self, peer: u32, request: Request, fds: Vec<OwnedFd>) {
+        let done = match request {
+            Request::Signal(number) => return self.life.signal(number),
+            Request::Resize(size) => {
+                self.terminal = Some(size);
+                return self.streams.resize(size);
+            }
+            Request::Unread(stream) => {
+                let for_peer = self.in_foreground && peer == self.first;
+                return self.streams.unread(peer, stream, for_peer);
+            }
+            Request::Wait => return self.peers.let_wait(peer),
+            Request::Stop { signal, seconds } => {
+                self.peers.let_wait(peer);
+                return self.stop(signal, seconds);
+            }
+            // Once only, by the client that has made this process.
+            Request::Launch { .. } => Err("is started already".to_owned()),
+            Request::Attach(wanted) => said(self.attach(peer, wanted, fds)),
+            Request::Kill(number) => self.kill(number),
+            Request::Pause => self.pause(),
+            Request::Unpause => self.unpause(),
+        };
+        let short = self.spec.id.short();
+        let answer = match done {
+            Ok(()) => Event::Done,
+            Err(why) => Event::Refused(format!("container {short} {why}")),
+        };
+        self.peers.tell(peer, &answer);
+    }
+
+    /// Asks the container to end; kills it when its time is over. It is not started again.
+    pub(super) fn stop(&mut self, signal: Option<i32>, seconds: Option<i64>) {
+        self.stopped = true;
+        if !self.state.status.is_alive() {
+            return;
+        }
+        let signal = signal.unwrap_or(self.spec.stop.signal);
+        let seconds = seconds.unwrap_or(self.spec.stop.seconds);
+        self.record_with("kill", |subject| subject.with("signal", signal));
+        self.life.signal(signal);
+        if let Ok(seconds) = u64::try_from(seconds) {
+            let at = Instant::now() + Duration::from_secs(seconds);
+            self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+        }
+        if self.state.status == Status::Paused {
+            // Or it could not act on the signal.
+            let _ = self.unpause();
+        }
+    }
+
+    fn kill(&mut self, number: i32) -> Result<(), String> {
+        if !self.state.status.is_alive() {
+            return Err("is not running".to_owned());
+        }
+        if number == Signal::KILL.as_raw() || number == self.spec.stop.signal {
+            self.stopped = true;
+        }
+        if number == Signal::KILL.as_raw() {
+            self.life.kill();
+        } else {
+            self.life.signal(number);
+        }
+        self.record_with("kill", |subject| subject.with("signal", number));
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), String> {
+        match self.state.status {
+            Status::Running => {}
+            Status::Paused => return Err("is paused already".to_owned()),
+            _ => return Err("is not running".to_owned()),
+        }
+        let Some(cgroup) = self.life.cgroup() else {
+            return Err("has no control group".to_owned());
+        };
+        said(cgroup.freeze())?;
+        self.state.status = Status::Paused;
+        self.write_state();
+        self.record("pause");
+        Ok(())
+    }
+
+    fn unpause(&mut self) -> Result<(), String> {
+        if self.state.status != Status::Paused {
+            return Err("is not paused".to_owned());
+        }
+        if let Some(cgroup) = self.life.cgroup() {
+            said(cgroup.thaw())?;
+        }
+        self.state.status = Status::Running;
+        self.write_state();
+        self.record("unpause");
+        Ok(())
+    }
+}
+
+/// An error as the rest of a sentence about the container.
+fn said<E: std::fmt::Display>(done: Result<(), E>) -> Result<(), String> {
+    done.map_err(|error| format!("refuses: {error}"))
+}
