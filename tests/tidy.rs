@@ -327,6 +327,7 @@ fn declared_modules_and_files_are_the_same() {
     }
     for area in [
         "tests/fs",
+        "tests/crash",
         "tests/runner",
         "tests/hostile",
         "tests/conformance",

@@ -8,6 +8,7 @@
 //!   lowers ── hash of every lower before and after (contract R7)
 //!   operations, sequences ── an interpreter of file operations, and random ones
 //!   stage ── a writable union with a plain copy beside it, the usual start of a test
+//!   tracer, syscalls, traced ── a daemon killed or lied to at its n-th system call
 //!   user ── code run as another user
 //!   work ── what the worker processes of the concurrency tests agree upon
 //!   programs, process ── where our binaries are; running them with a time limit
@@ -33,6 +34,9 @@ pub mod snapshot;
 pub mod source;
 pub mod stage;
 pub mod sys;
+pub mod syscalls;
 pub mod terminal;
+pub mod traced;
+pub mod tracer;
 pub mod user;
 pub mod work;

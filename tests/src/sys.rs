@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, lsetxattr};
 use rustix::io::Errno;
@@ -159,6 +160,13 @@ impl Aligned {
 /// Creates a file by a raw name of any bytes.
 pub fn path_of(bytes: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// Lets the thread that will spawn `command` trace the process from its exec on (ptrace(2)).
+pub fn let_parent_trace(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec one system call is made, and nothing is allocated or locked.
+    unsafe { command.pre_exec(|| Ok(nix::sys::ptrace::traceme()?)) };
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -21,9 +21,9 @@ use super::names::Names;
 use crate::error::{Error, Result};
 use crate::sys::fdcache::FdKey;
 use crate::sys::lock::{Mutex, RwLock};
-use crate::types::{Kind, NodeId, Time};
+use crate::types::{Kind, NodeId};
 use crate::union::lower::{LowerFile, Stack};
-use crate::upper::Origin;
+use crate::upper::{KeptTimes, Origin};
 
 /// Names remembered of one object; others still work, they are found when asked for.
 const LINKS_MAX: usize = 8;
@@ -115,14 +115,17 @@ pub struct UpperPlace {
     pub char00: bool,
     /// Where it came from.
     pub origin: Option<Origin>,
-    /// The ctime to show while only copy-ups changed it (directories, contract C4).
-    pub kept_ctime: Option<Time>,
+    /// The times to show while only copy-ups changed it (directories, contract C4); on disk too if the
+    /// record has them.
+    pub kept: Option<KeptTimes>,
     /// Directories: whether it is marked as holding children that came from elsewhere.
     pub impure: bool,
     /// Indexed files: whether all known names are in the upper.
     pub spread: bool,
     /// Copied data that may not be on disk yet: where it came from.
     pub unsettled: Option<Unsettled>,
+    /// Indexed files: how many of its names are coming or going now.
+    pub counting: u32,
 }
 
 /// A copy whose record says that it is unsynced (contract F2).
@@ -303,10 +306,16 @@ impl UpperPlace {
             data: None,
             char00: false,
             origin: None,
-            kept_ctime: None,
+            kept: None,
             impure: false,
             spread: false,
             unsettled: None,
+            counting: 0,
         }
+    }
+
+    /// Whether its inode number is not its own: its directory must be marked as impure.
+    pub fn is_from_elsewhere(&self) -> bool {
+        self.char00 || self.origin.is_some_and(|origin| origin.is_of_layer())
     }
 }

@@ -63,7 +63,7 @@ impl FileSystem {
     }
 
     /// Every name of the node is in the upper: its index entry goes. The record changes first: without
-    /// it the entry is never looked at.
+    /// it the entry is never looked at. One that a kill leaves is removed at the next open.
     fn leave_index(&self, upper: &Upper, node: &Arc<Node>) -> Result<()> {
         let mut state = node.state.write();
         if state.links.is_empty() {
@@ -94,7 +94,7 @@ impl FileSystem {
     }
 
     /// The names of the object in its layer; none if they are not all known.
-    fn lower_names(&self, origin: &Origin) -> Result<&[Path]> {
+    pub(super) fn lower_names(&self, origin: &Origin) -> Result<&[Path]> {
         let layer = |root: &&Arc<LayerDir>| root.layer().position == origin.position;
         Ok(match self.layers.0.iter().find(layer) {
             Some(root) => root.aliases()?.of(origin.ino),
@@ -104,7 +104,7 @@ impl FileSystem {
 
     /// The merged directory that shows a path of a layer, and the last name; `None` if something else
     /// is there now: the directory may be shown elsewhere, or nowhere.
-    fn walk<'a>(
+    pub(super) fn walk<'a>(
         &self,
         origin: &Origin,
         path: &'a [OsString],
@@ -112,9 +112,22 @@ impl FileSystem {
         let Some((last, directories)) = path.split_last() else {
             return Ok(None);
         };
-        let mut here = self.node(NodeId::ROOT)?;
-        let mut below = OsString::from(if directories.is_empty() { "/" } else { "" });
-        for name in directories {
+        let root = self.node(NodeId::ROOT)?;
+        let shown = self.descend(origin, root, &[], directories)?;
+        Ok(shown.map(|directory| (directory, last.as_os_str())))
+    }
+
+    /// The merged directory that shows the layer's directory `above/below`, from the one that shows
+    /// `above`; `None` as for [`Self::walk`].
+    pub(super) fn descend(
+        &self,
+        origin: &Origin,
+        start: Arc<Node>,
+        above: &[OsString],
+        below: &[OsString],
+    ) -> Result<Option<Arc<Node>>> {
+        let mut here = start;
+        for name in below {
             let next = {
                 let _names = here.as_directory()?.names.read();
                 match self.resolve(&here, name) {
@@ -126,13 +139,13 @@ impl FileSystem {
                 }
             };
             here = next;
-            below.push("/");
-            below.push(name);
         }
-        let shows = here.as_directory()?.lowers.iter().any(|directory| {
-            directory.layer().position == origin.position && directory.path() == below
-        });
-        Ok(shows.then_some((here, last)))
+        let mut path = OsString::new();
+        for name in above.iter().chain(below) {
+            path.push("/");
+            path.push(name);
+        }
+        Ok(shows(&here, origin.position, &path)?.then_some(here))
     }
 
     /// Gives the node one of its names in the upper, if the merged view shows it there and only a layer
@@ -173,4 +186,15 @@ impl FileSystem {
         };
         self.at_anchor(&state, place, |at| Ok(at.stat()?.st_size < METACOPY_MIN))
     }
+}
+
+/// Whether a merged directory shows the directory of that path (empty for the root) of a layer.
+pub(super) fn shows(directory: &Node, position: u16, path: &OsStr) -> Result<bool> {
+    let path = if path.is_empty() {
+        OsStr::new("/")
+    } else {
+        path
+    };
+    let mut lowers = directory.as_directory()?.lowers.iter();
+    Ok(lowers.any(|lower| lower.layer().position == position && lower.path() == path))
 }

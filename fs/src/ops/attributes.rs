@@ -39,6 +39,7 @@ impl FileSystem {
             return Err(Error::Unsupported);
         }
         self.raise(&node, change.size.map_or(Need::Metadata, Need::Truncated))?;
+        self.before_change(&node)?;
         self.with_upper(&node, |at| apply(at, change))?;
         self.touched(&node);
         self.attr(&node)

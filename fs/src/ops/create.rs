@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{Dev, FileType, Mode, OFlags, XattrFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
+use super::counting::Names;
 use super::lookup::Resolved;
 use super::raise::Need;
 use super::{FileSystem, check_name};
@@ -24,11 +25,10 @@ use crate::sys::creds::ActingAs;
 use crate::sys::lock::RwLock;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
 use crate::union::birth::{ACL_ACCESS, ACL_DEFAULT, Born, Inheritance};
-use crate::union::copy_up;
 use crate::union::lower::{Lower, Stack};
 use crate::union::numbers::number;
 use crate::upper::stage::Staged;
-use crate::upper::{Form, Origin, PRESENT, Upper};
+use crate::upper::{Form, PRESENT, Upper};
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +190,7 @@ impl FileSystem {
                 if matches!(new, New::Char00) {
                     self.mark_impure(upper, &parent)?;
                 }
+                self.before_change(&parent)?;
                 replace_whiteout(upper, staged, dir, name, new, ground)?;
                 None
             }
@@ -231,6 +232,7 @@ impl FileSystem {
             }
         };
         let umask = if passes_acl { 0 } else { wanted.umask };
+        self.before_change(parent)?;
         match exclusively(wanted.caller, dir, name, wanted.new, wanted.mode & !umask) {
             Ok(file) => Ok(Attempt::Made(file)),
             Err(Errno::EXIST) => Ok(Attempt::NotSo),
@@ -324,18 +326,21 @@ impl FileSystem {
             .state
             .read()
             .upper()
-            .is_some_and(|place| place.origin.is_some() || place.char00);
+            .is_some_and(UpperPlace::is_from_elsewhere);
         if from_elsewhere {
             self.mark_impure(upper, &parent)?;
         }
         self.point_to_source(upper, &mut node.state.write())?;
-        self.with_upper(&node, |at| match ground {
-            Ground::Free => Ok(at.link_to(dir.as_fd(), new_name)?),
-            Ground::Whiteout => {
-                upper.stage_link(at)?.publish(dir.as_fd(), new_name)?;
-                upper.clear_whiteout(dir.as_fd(), new_name)
-            }
+        self.before_change(&parent)?;
+        self.counted(upper, &node, Names::Comes, || {
+            self.with_upper(&node, |at| match ground {
+                Ground::Free => Ok(at.link_to(dir.as_fd(), new_name)?),
+                Ground::Whiteout => upper.stage_link(at)?.publish(dir.as_fd(), new_name),
+            })
         })?;
+        if ground == Ground::Whiteout {
+            upper.clear_whiteout(dir.as_fd(), new_name);
+        }
         {
             let mut state = node.state.write();
             state.add_link(&parent, new_name);
@@ -343,7 +348,6 @@ impl FileSystem {
                 place.anchor = Anchor::Name;
             }
         }
-        self.count_names(upper, &node, |nlink| nlink.saturating_add(1))?;
         self.note_name(upper, &parent, new_name);
         self.touched(&parent);
         let attr = self.attr(&node)?;
@@ -352,28 +356,6 @@ impl FileSystem {
             node: node.id,
             attr,
         })
-    }
-
-    /// Corrects the number of names of an indexed object, here and on disk; gives the new number, or
-    /// `None` for objects whose names the file system below counts.
-    pub(super) fn count_names(
-        &self,
-        upper: &Upper,
-        node: &Node,
-        change: impl FnOnce(u32) -> u32,
-    ) -> Result<Option<u32>> {
-        let mut state = node.state.write();
-        let Some(origin) = state.upper_mut().and_then(|place| place.origin.as_mut()) else {
-            return Ok(None);
-        };
-        let Some(nlink) = &mut origin.nlink else {
-            return Ok(None);
-        };
-        *nlink = change(*nlink);
-        let (nlink, origin): (u32, Origin) = (*nlink, *origin);
-        let place = state.upper().ok_or(Error::Damaged)?;
-        self.at_anchor(&state, place, |at| copy_up::record(upper, at, &origin))?;
-        Ok(Some(nlink))
     }
 }
 
@@ -450,7 +432,7 @@ fn replace_whiteout(
     }
     staged.publish(dir, name)?;
     if ground == Ground::Whiteout {
-        upper.clear_whiteout(dir, name)?;
+        upper.clear_whiteout(dir, name);
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ impl FileSystem {
             return Ok(());
         }
         self.raise(&node, Need::Metadata)?;
+        self.before_change(&node)?;
         self.with_fd(&node, |fd| Ok(flags::set_inode_flags(fd, flags)?))?;
         self.touched(&node);
         Ok(())
@@ -42,6 +43,7 @@ impl FileSystem {
         let node = self.node(node)?;
         self.with_fd(&node, |fd| Ok(flags::project_attr(fd)?))?;
         self.raise(&node, Need::Metadata)?;
+        self.before_change(&node)?;
         self.with_fd(&node, |fd| Ok(flags::set_project_attr(fd, attr)?))?;
         self.touched(&node);
         Ok(())

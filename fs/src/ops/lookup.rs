@@ -157,14 +157,16 @@ impl FileSystem {
                 _ => Stack::from([]),
             },
         };
-        let ino = match lowers.first() {
-            Some(top) => lower_number(top, &top.own_stat()?),
-            None => number(0, stat.st_ino, None),
-        };
         let origin = marks.origin.as_deref().and_then(Origin::decode);
+        let ino = match (lowers.first(), origin.filter(Origin::is_of_layer)) {
+            (Some(top), _) => lower_number(top, &top.own_stat()?),
+            // It stands for a directory of a layer though it shows nothing of it.
+            (None, Some(origin)) => shown_number(&origin),
+            (None, None) => number(0, stat.st_ino, None),
+        };
         let mut place = UpperPlace::plain(Anchor::Name);
         place.origin = origin;
-        place.kept_ctime = origin.and_then(|origin| origin.ctime);
+        place.kept = origin.and_then(|origin| origin.kept);
         place.impure = marks.impure;
         Ok(Resolved {
             ino,
@@ -190,6 +192,7 @@ impl FileSystem {
         if let Some(origin) = &mut place.origin {
             // Of a session before: what it left unsynced was seen to when this one began.
             origin.unsynced = None;
+            place.kept = origin.kept;
         }
         if marks.metacopy {
             place.data = Some(self.data_of_copy(&marks, name, around)?);

@@ -9,6 +9,7 @@
 //!   settle       the data of copies reaches the disk
 //!   recover      what a power cut spoilt is put back from the layers
 //!   aliases      the other names of a hard-linked file that was copied up
+//!   counting     how many names an indexed file has
 //!   create       mknod, mkdir, symlink, create, link
 //!   tmpfile      files without a name
 //!   remove       unlink, rmdir
@@ -19,6 +20,7 @@
 //!   flags        the chattr ioctls
 //!   privileges   set-id bits that go when somebody else changes a file
 //!   patience     which changes take long
+//!   times        the times of directories, which copy-ups do not change
 //! ```
 //!
 //! Locks are taken here, in the order told in [`crate::inode`]. An operation that needs a copy-up does
@@ -26,6 +28,7 @@
 
 mod aliases;
 mod attributes;
+mod counting;
 mod create;
 mod directories;
 mod files;
@@ -42,6 +45,7 @@ mod rename;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tmpfile;
 mod xattrs;
 

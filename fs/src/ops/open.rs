@@ -18,7 +18,7 @@ use crate::types::{Config, Kind, Metacopy, NodeId};
 use crate::union::lower::{Layers, Stack};
 use crate::union::numbers::lower_number;
 use crate::union::stack::{Source, check_apart, lower_error};
-use crate::upper::Upper;
+use crate::upper::{Origin, Upper};
 
 impl FileSystem {
     /// Opens the layers, takes the upper's locks, recovers what a crash left.
@@ -155,6 +155,8 @@ fn root_node(
             fds.keep(key, upper.root.clone());
             let mut place = UpperPlace::plain(Anchor::Pinned(upper.root.clone()));
             place.impure = object.marks.impure;
+            place.origin = object.marks.origin.as_deref().and_then(Origin::decode);
+            place.kept = place.origin.and_then(|origin| origin.kept);
             (
                 Place::Upper(Box::new(place)),
                 if opaque { Stack::from([]) } else { merged },

@@ -118,7 +118,9 @@ impl FileSystem {
             if let Some(data) = &place.data {
                 attr.blocks = data.stat()?.st_blocks.cast_unsigned();
             }
-            attr.ctime = place.kept_ctime.unwrap_or(attr.ctime);
+            if let Some(kept) = place.kept {
+                (attr.mtime, attr.ctime) = (kept.mtime, kept.ctime);
+            }
         } else if removed {
             attr.nlink = 0;
         }
@@ -157,44 +159,6 @@ impl FileSystem {
             count.known = Some(counted);
         }
         Ok(counted.saturating_add(2))
-    }
-
-    /// The ctime that a directory shows now, to be kept over a copy-up into it.
-    pub(super) fn shown_ctime(&self, node: &Node, stat: &Stat) -> Time {
-        let kept = node.state.read().upper().and_then(|place| place.kept_ctime);
-        kept.unwrap_or_else(|| ctime_of(stat))
-    }
-
-    /// Tells a directory (or any object) that it was changed in earnest: its ctime is its own again, and
-    /// a directory has something to sync.
-    /// The record on disk is corrected once; a failure leaves an older ctime to be seen after a remount.
-    pub(super) fn touched(&self, node: &Node) {
-        if let Some(directory) = &node.directory {
-            directory.names_changed();
-        }
-        let kept = |state: &State| {
-            state
-                .upper()
-                .is_some_and(|place| place.kept_ctime.is_some())
-        };
-        if !kept(&node.state.read()) {
-            return;
-        }
-        let mut corrected = None;
-        if let Some(place) = node.state.write().upper_mut() {
-            place.kept_ctime = None;
-            if let Some(origin) = &mut place.origin
-                && origin.ctime.take().is_some()
-            {
-                corrected = Some(*origin);
-            }
-        }
-        if let (Some(origin), Ok(upper)) = (corrected, self.upper())
-            && let Err(error) =
-                self.with_upper(node, |at| crate::union::copy_up::record(upper, at, &origin))
-        {
-            tracing::warn!(%error, ino = node.ino, "the kept ctime could not be taken back");
-        }
     }
 }
 
@@ -242,13 +206,9 @@ fn attr_of(stat: &Stat, ino: u64) -> Attr {
             seconds: stat.st_mtime,
             nanos: stat.st_mtime_nsec as u32,
         },
-        ctime: ctime_of(stat),
-    }
-}
-
-pub(super) fn ctime_of(stat: &Stat) -> Time {
-    Time {
-        seconds: stat.st_ctime,
-        nanos: stat.st_ctime_nsec as u32,
+        ctime: Time {
+            seconds: stat.st_ctime,
+            nanos: stat.st_ctime_nsec as u32,
+        },
     }
 }

@@ -28,6 +28,7 @@ impl FileSystem {
             return Ok(false);
         }
         self.raise(&node, Need::Metadata)?;
+        self.before_change(&node)?;
         self.with_upper(&node, |at| Ok(at.chmod(mode & !drop)?))?;
         self.touched(&node);
         Ok(true)

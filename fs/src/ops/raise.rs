@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{OFlags, Stat, fdatasync};
 
 use super::FileSystem;
-use super::place::{ctime_of, kind_of_stat};
+use super::place::kind_of_stat;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Link, Node, Place, Unsettled, UpperPlace};
 use crate::sys::at::At;
@@ -25,7 +25,7 @@ use crate::union::copy_up::{self, Data};
 use crate::union::lower::LowerFile;
 use crate::union::numbers::origin_of;
 use crate::upper::stage::Staged;
-use crate::upper::{Origin, PRESENT, Upper};
+use crate::upper::{KeptTimes, Origin, PRESENT, Upper};
 
 /// Files below this size are copied whole even if only their metadata changes: the copy costs less than
 /// the indirection, and any overlayfs reads the upper.
@@ -109,9 +109,9 @@ impl FileSystem {
         }
         let lower = node.as_directory()?.lowers.first().ok_or(Error::Damaged)?;
         let stat = lower.own_stat()?;
-        let kept = ctime_of(&stat);
+        let kept = KeptTimes::of(&stat);
         let origin = Origin {
-            ctime: Some(kept),
+            kept: Some(kept),
             ..origin_of(lower, &stat)
         };
         let staged = copy_up::directory(upper, lower.fd()?.as_fd(), &stat, origin)?;
@@ -124,7 +124,7 @@ impl FileSystem {
             let mut state = node.state.write();
             staged.publish(dir, &name)?;
             let mut place = UpperPlace::plain(Anchor::Name);
-            (place.origin, place.kept_ctime) = (Some(origin), Some(kept));
+            (place.origin, place.kept) = (Some(origin), Some(kept));
             state.place = Place::Upper(Box::new(place));
             Ok(())
         })
@@ -246,28 +246,38 @@ impl FileSystem {
         lower: &LowerFile,
         need: Need,
     ) -> Result<()> {
-        let size = lower.stat()?.st_size.cast_unsigned();
-        let wanted = match need {
-            Need::Truncated(wanted) => wanted.min(size),
-            _ => size,
-        };
         let mut state = node.state.write();
         let place = state.upper().ok_or(Error::Damaged)?;
         let mut origin = place.origin;
         let unsynced = self.at_anchor(&state, place, |at| {
             let file = at.open(OFlags::RDWR)?;
             let before = at.stat()?;
+            // A truncation that was killed half-way has made the copy shorter than the layer's file.
+            let size = lower.stat()?.st_size.min(before.st_size).cast_unsigned();
+            let wanted = match need {
+                Need::Truncated(wanted) => wanted.min(size),
+                _ => size,
+            };
+            // What a completion that was killed has kept is still what shows.
+            let kept = place.kept.unwrap_or_else(|| KeptTimes::of(&before));
+            if let (Some(origin), true) = (&mut origin, wanted == size) {
+                // The data changes the times, and it may take long.
+                origin.kept = Some(kept);
+                copy_up::record(upper, at, origin)?;
+            }
             let unsynced = copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
+            if wanted == size {
+                at.set_times(&kept.put_back())?;
+            }
             match &mut origin {
-                Some(origin) if unsynced.is_some() => {
-                    origin.unsynced = unsynced;
+                Some(origin) => {
+                    (origin.kept, origin.unsynced) = (None, unsynced);
                     copy_up::record(upper, at, origin)?;
                 }
                 // A copy that overlayfs made has no record of ours to say it.
                 None if unsynced.is_some() => fdatasync(&file)?,
-                _ => {}
+                None => {}
             }
-            at.set_times(&copy_up::times(&before))?;
             upper.unmark(at, "metacopy")?;
             let marked = origin.is_some_and(|origin| origin.unsynced.is_some());
             if !marked {
@@ -276,7 +286,7 @@ impl FileSystem {
             Ok(marked)
         })?;
         if let Some(place) = state.upper_mut() {
-            place.data = None;
+            (place.data, place.kept) = (None, None);
             place.origin = origin;
             place.unsettled = unsynced.then(|| Unsettled::of(lower, true));
         }
@@ -297,18 +307,10 @@ impl FileSystem {
         name: &OsStr,
         publish: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
-        let dir = self.upper_dir(parent)?;
-        let at = At::Fd(dir.as_fd());
         self.mark_impure(upper, parent)?;
-        let before = at.stat()?;
-        let shown = self.shown_ctime(parent, &before);
-        publish(dir.as_fd())?;
+        self.quietly(upper, parent, publish)?;
         self.note_name(upper, parent, name);
         tracing::trace!(?name, "copied up");
-        at.set_times(&copy_up::times(&before))?;
-        if let Some(place) = parent.state.write().upper_mut() {
-            place.kept_ctime = Some(shown);
-        }
         Ok(())
     }
 
@@ -321,11 +323,10 @@ impl FileSystem {
         let dir = self.upper_dir(parent)?;
         let at = At::Fd(dir.as_fd());
         // The mark itself changes the ctime, which is nobody's business either.
-        let shown = self.shown_ctime(parent, &at.stat()?);
+        self.keep_in_memory(parent, &at.stat()?);
         upper.mark(at, "impure", PRESENT)?;
         if let Some(place) = parent.state.write().upper_mut() {
             place.impure = true;
-            place.kept_ctime = Some(shown);
         }
         Ok(())
     }

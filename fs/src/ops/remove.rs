@@ -8,9 +8,8 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::fs::AtFlags;
-
 use super::FileSystem;
+use super::counting::Names;
 use super::place::kind_of_stat;
 use super::raise::Need;
 use crate::error::{Error, Result};
@@ -18,7 +17,7 @@ use crate::inode::{Anchor, Directory, Node, State};
 use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId};
 use crate::union::lower::Lower;
-use crate::upper::{Origin, Upper};
+use crate::upper::Upper;
 
 impl FileSystem {
     /// Removes a name of anything but a directory.
@@ -42,6 +41,7 @@ impl FileSystem {
                 self.raise(&node, Need::Index)?;
                 continue;
             }
+            self.before_change(&parent)?;
             self.unlink_held(upper, &parent, name, &node, in_upper)?;
             self.touched(&parent);
             return Ok(());
@@ -58,7 +58,7 @@ impl FileSystem {
     ) -> Result<()> {
         let dir = self.upper_dir(parent)?;
         let whiteout = self.layers_show(parent, name)?;
-        {
+        self.counted(upper, node, Names::Goes, || {
             let mut state = node.state.write();
             self.pin_last(&mut state, parent, name)?;
             match in_upper {
@@ -66,9 +66,10 @@ impl FileSystem {
                 false => upper.put_whiteout(dir.as_fd(), name)?,
             }
             state.remove_link(parent, name);
-        }
+            Ok(())
+        })?;
         self.note_name(upper, parent, name);
-        self.drop_name(upper, node)
+        Ok(())
     }
 
     /// If `name` is the only way to the object, takes hold of it by a fd: it may be open (I4). The state
@@ -89,31 +90,6 @@ impl FileSystem {
             return Ok(());
         }
         let pinned = self.at_anchor(state, place, |at| Ok(at.pin()?))?;
-        if let Some(place) = state.upper_mut() {
-            place.anchor = Anchor::Pinned(Arc::new(pinned));
-        }
-        Ok(())
-    }
-
-    /// Counts one name less of an indexed object; with the last one its index entry goes.
-    ///
-    /// A crash after the name went and before this leaves a count that is one too high, and no data
-    /// is lost.
-    pub(super) fn drop_name(&self, upper: &Upper, node: &Arc<Node>) -> Result<()> {
-        let left = self.count_names(upper, node, |nlink| nlink.saturating_sub(1))?;
-        if left != Some(0) {
-            return Ok(());
-        }
-        let mut state = node.state.write();
-        let Some(place) = state.upper() else {
-            return Ok(());
-        };
-        let Some(origin) = place.origin else {
-            return Ok(());
-        };
-        let pinned = self.at_anchor(&state, place, |at| Ok(at.pin()?))?;
-        let index = Origin::index_name(origin.position, origin.ino);
-        rustix::fs::unlinkat(upper.index(), index.as_str(), AtFlags::empty())?;
         if let Some(place) = state.upper_mut() {
             place.anchor = Anchor::Pinned(Arc::new(pinned));
         }
@@ -153,6 +129,7 @@ impl FileSystem {
                 continue;
             }
             self.check_empty(&node)?;
+            self.before_change(&parent)?;
             self.remove_directory_held(upper, &parent, name, &node)?;
             parent.as_directory()?.count_subdirectories(-1);
             self.touched(&parent);

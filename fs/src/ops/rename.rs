@@ -17,19 +17,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
-use rustix::io::Errno;
 
 use super::FileSystem;
+use super::counting::Names;
+use super::directories::scan;
 use super::lookup::Standing;
 use super::raise::Need;
 use super::remove::lock_names;
 use crate::error::{Error, Result};
-use crate::inode::{Anchor, Node, State};
+use crate::inode::{Anchor, Node, State, UpperPlace};
 use crate::sys::at::At;
 use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId, RenameMode};
 use crate::union::copy_up;
-use crate::upper::{Form, Origin, PRESENT, Upper};
+use crate::union::numbers::origin_of;
+use crate::upper::stage::Staged;
+use crate::upper::{Form, KeptTimes, Origin, PRESENT, Upper};
 
 /// One side of a rename, with its names held once they are locked.
 struct Side<'a> {
@@ -172,7 +175,9 @@ impl FileSystem {
         let spot = self.bare_spot(side, stands)?;
         // A hard-linked file that the upper has through the index: this name of it comes along now.
         if stands == Standing::Nothing {
-            self.with_upper(node, |at| Ok(at.link_to(spot.dir.as_fd(), side.name)?))?;
+            self.publish_quietly(self.upper()?, &side.parent, side.name, |dir| {
+                self.with_upper(node, |at| Ok(at.link_to(dir, side.name)?))
+            })?;
         }
         Ok(spot)
     }
@@ -206,7 +211,7 @@ impl FileSystem {
                 .state
                 .read()
                 .upper()
-                .is_some_and(|p| p.origin.is_some() || p.char00);
+                .is_some_and(UpperPlace::is_from_elsewhere);
         if foreign {
             self.mark_impure(upper, &to.parent)?;
         }
@@ -232,12 +237,19 @@ impl FileSystem {
             }
             _ => None,
         };
-        {
+        let cleared = match (target, &target_dir) {
+            (Some(target), Some(dir)) => self.clear_target(upper, to, target, dir)?,
+            _ => None,
+        };
+        let step = || {
+            for node in [&from.parent, &to.parent, source] {
+                self.before_change(node)?;
+            }
             let (mut source_state, mut target_state) = lock_states(source, target);
             if let Some(state) = &mut target_state {
                 self.pin_last(state, &to.parent, to.name)?;
             }
-            move_over(upper, old, new, source.kind, target_dir.as_ref())?;
+            move_over(upper, old, new, source.kind)?;
             source_state.remove_link(&from.parent, from.name);
             source_state.add_link(&to.parent, to.name);
             if let Some(state) = &mut target_state {
@@ -246,11 +258,53 @@ impl FileSystem {
                     place.anchor = Anchor::Pinned(dir);
                 }
             }
+            Ok(())
+        };
+        let done = match target {
+            Some(target) => self.counted(upper, target, Names::Goes, step),
+            None => step(),
+        };
+        if done.is_err()
+            && let Some(cleared) = cleared
+        {
+            // The node of the target still stands for what was there.
+            self.quietly(upper, &to.parent, |dir| cleared.exchange(dir, to.name))?;
         }
-        match target {
-            Some(target) => self.drop_name(upper, target),
-            None => Ok(()),
+        done
+    }
+
+    /// Puts an empty opaque directory in the place of a target directory that holds whiteouts: it shows
+    /// the same, nothing, and can be replaced. Gives what was there, in the stage; `None` if nothing was
+    /// to be done.
+    fn clear_target<'a>(
+        &self,
+        upper: &'a Upper,
+        to: &Side<'_>,
+        target: &Node,
+        dir: &Arc<OwnedFd>,
+    ) -> Result<Option<Staged<'a>>> {
+        let mut is_empty = true;
+        scan(dir.as_fd(), |_, _, _| {
+            is_empty = false;
+            Ok(())
+        })?;
+        if is_empty {
+            return Ok(None);
         }
+        let stat = At::Fd(dir.as_fd()).stat()?;
+        let kept = target.state.read().upper().and_then(|place| place.kept);
+        let origin = match target.as_directory()?.lowers.first() {
+            Some(top) => origin_of(top, &top.own_stat()?),
+            None => Origin::of(0, stat.st_ino),
+        };
+        let origin = Origin {
+            kept: Some(kept.unwrap_or_else(|| KeptTimes::of(&stat))),
+            ..origin
+        };
+        let empty = copy_up::directory(upper, dir.as_fd(), &stat, origin)?;
+        upper.mark(empty.at(), "opaque", PRESENT)?;
+        self.quietly(upper, &to.parent, |dir| empty.exchange(dir, to.name))?;
+        Ok(Some(empty))
     }
 
     fn exchange(
@@ -264,6 +318,9 @@ impl FileSystem {
         let (from, to) = (old.side, new.side);
         self.make_movable(upper, source, to, new.layers_show)?;
         self.make_movable(upper, target, from, old.layers_show)?;
+        for node in [&from.parent, &to.parent, source, target] {
+            self.before_change(node)?;
+        }
         let (mut source_state, target_state) = lock_states(source, Some(target));
         renameat_with(
             &old.dir,
@@ -284,29 +341,25 @@ impl FileSystem {
     }
 }
 
-/// The step itself.
-fn move_over(
-    upper: &Upper,
-    old: &Spot<'_>,
-    new: &Spot<'_>,
-    kind: Kind,
-    target_dir: Option<&Arc<OwnedFd>>,
-) -> Result<()> {
+/// The step itself. What comes after it cannot fail any more: at worst a needless whiteout stays.
+fn move_over(upper: &Upper, old: &Spot<'_>, new: &Spot<'_>, kind: Kind) -> Result<()> {
     let (from, to) = (old.side.name, new.side.name);
     if upper.form == Form::Aufs {
         if old.layers_show {
             upper.put_whiteout(old.dir.as_fd(), from)?;
         }
-        step(upper, old, new, RenameFlags::empty(), target_dir)?;
-        return match new.is_whiteout {
-            true => upper.clear_whiteout(new.dir.as_fd(), to),
-            false => Ok(()),
-        };
+        renameat_with(&old.dir, from, &new.dir, to, RenameFlags::empty())?;
+        if new.is_whiteout {
+            upper.clear_whiteout(new.dir.as_fd(), to);
+        }
+        return Ok(());
     }
     if kind == Kind::Directory && new.is_whiteout {
         renameat_with(&old.dir, from, &new.dir, to, RenameFlags::EXCHANGE)?;
-        if !old.layers_show {
-            unlinkat(&old.dir, from, AtFlags::empty())?;
+        if !old.layers_show
+            && let Err(error) = unlinkat(&old.dir, from, AtFlags::empty())
+        {
+            tracing::debug!(%error, name = ?from, "a needless whiteout stays");
         }
         return Ok(());
     }
@@ -314,33 +367,6 @@ fn move_over(
         true => RenameFlags::WHITEOUT,
         false => RenameFlags::empty(),
     };
-    step(upper, old, new, flags, target_dir)
-}
-
-/// One renameat2; a target directory that holds whiteouts is cleared first.
-fn step(
-    upper: &Upper,
-    old: &Spot<'_>,
-    new: &Spot<'_>,
-    flags: RenameFlags,
-    target_dir: Option<&Arc<OwnedFd>>,
-) -> Result<()> {
-    let (from, to) = (old.side.name, new.side.name);
-    match renameat_with(&old.dir, from, &new.dir, to, flags) {
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-        other => return Ok(other?),
-    }
-    let Some(dir) = target_dir else {
-        return Err(Error::NotEmpty);
-    };
-    // An empty opaque directory in its place shows the same: nothing.
-    let at = At::Fd(dir.as_fd());
-    let nowhere = Origin::of(0, 0);
-    let empty = copy_up::directory(upper, dir.as_fd(), &at.stat()?, nowhere)?;
-    upper.unmark(empty.at(), "layerfs.origin")?;
-    upper.mark(empty.at(), "opaque", PRESENT)?;
-    empty.exchange(new.dir.as_fd(), to)?;
-    drop(empty);
     Ok(renameat_with(&old.dir, from, &new.dir, to, flags)?)
 }
 

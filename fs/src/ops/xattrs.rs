@@ -52,6 +52,7 @@ impl FileSystem {
             SetXattrMode::Replace => XattrFlags::REPLACE,
         };
         self.raise(&node, Need::Metadata)?;
+        self.before_change(&node)?;
         self.with_upper(&node, |at| Ok(at.set_xattr(&disk, value, flags)?))?;
         if disk.as_c_str() == ACL_ACCESS {
             self.drop_set_group_id(caller, &node)?;
@@ -68,6 +69,7 @@ impl FileSystem {
         let name = to_disk(name.as_bytes()).ok_or(Error::Invalid)?;
         self.with_object(&node, |at| Ok(at.get_xattr(&name)?))?;
         self.raise(&node, Need::Metadata)?;
+        self.before_change(&node)?;
         self.with_upper(&node, |at| Ok(at.remove_xattr(&name)?))?;
         forget_acl(&node);
         self.touched(&node);

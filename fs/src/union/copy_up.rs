@@ -8,7 +8,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{FileType, Stat, Timespec, Timestamps, XattrFlags, fdatasync, ftruncate};
+use rustix::fs::{
+    FileType, Stat, Timespec, Timestamps, UTIME_NOW, XattrFlags, fdatasync, ftruncate,
+};
 
 use super::lower::LowerFile;
 use super::xattrs::stays_behind;
@@ -57,7 +59,12 @@ pub fn file<'a>(
         }
         kind => upper.stage_node(kind, 0o600, stat.st_rdev)?,
     };
-    lower.with(|from| dress(upper, from, staged.at(), stat, origin))?;
+    let mut times = times(stat);
+    if matches!(how, Data::UpTo(wanted) if wanted < stat.st_size.cast_unsigned()) {
+        // It appears truncated, and so its time is that of the truncation.
+        times.last_modification.tv_nsec = UTIME_NOW;
+    }
+    lower.with(|from| dress(upper, from, staged.at(), stat, origin, &times))?;
     Ok((staged, origin))
 }
 
@@ -69,7 +76,8 @@ pub fn directory<'a>(
     origin: Origin,
 ) -> Result<Staged<'a>> {
     let staged = upper.stage_directory(0o700)?;
-    dress(upper, At::Fd(from), staged.at(), stat, origin)?;
+    let times = times(stat);
+    dress(upper, At::Fd(from), staged.at(), stat, origin, &times)?;
     Ok(staged)
 }
 
@@ -127,7 +135,14 @@ pub fn fill(
 }
 
 /// Gives the copy everything but the data.
-fn dress(upper: &Upper, from: At<'_>, to: At<'_>, stat: &Stat, origin: Origin) -> Result<()> {
+fn dress(
+    upper: &Upper,
+    from: At<'_>,
+    to: At<'_>,
+    stat: &Stat,
+    origin: Origin,
+    times: &Timestamps,
+) -> Result<()> {
     to.chown(Some(stat.st_uid), Some(stat.st_gid))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         to.chmod(stat.st_mode & 0o7777)?;
@@ -142,7 +157,7 @@ fn dress(upper: &Upper, from: At<'_>, to: At<'_>, stat: &Stat, origin: Origin) -
         }
     }
     record(upper, to, &origin)?;
-    Ok(to.set_times(&times(stat))?)
+    Ok(to.set_times(times)?)
 }
 
 /// Writes the origin record.

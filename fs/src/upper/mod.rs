@@ -35,7 +35,7 @@ use durability::Durability;
 
 pub use durability::{Left, Safety};
 pub use form::Form;
-pub use record::Origin;
+pub use record::{KeptTimes, Origin};
 
 /// The writable diff, opened and locked.
 #[derive(Debug)]
