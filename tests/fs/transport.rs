@@ -157,3 +157,67 @@ fn rings_that_cannot_be_pinned_serve_every_cpu() {
     }
     mount.unmount();
 }
+
+fn stats(point: &Path, format: &str) -> Output {
+    let mut command = std::process::Command::new(tests::programs::layerfs());
+    run(command.args(["stats", "--format", format]).arg(point))
+}
+
+#[test]
+fn stats_count_what_was_asked_on_either_transport() {
+    let transports: &[&str] = match rings_can_be_had() {
+        true => &["device", "rings"],
+        false => &["device"],
+    };
+    for transport in transports {
+        let (_scratch, union) = setting();
+        assert_eq!(mount_with(&union, transport, None).code, 0);
+        let mount = Mount::adopt(&union.point);
+        let ask = || -> serde_json::Value {
+            serde_json::from_str(&stats(mount.path(), "json").ok()).unwrap()
+        };
+        let count = |stats: &serde_json::Value, field: &str, name: &str| {
+            let operations = stats["operations"].as_array().unwrap();
+            let found = operations.iter().find(|one| one["name"] == name);
+            found.map_or(0, |one| one[field].as_u64().unwrap())
+        };
+        let before = ask();
+        assert_eq!(before["transport"], *transport);
+        for i in 0..10 {
+            fs::create_dir(mount.join(format!("d{i}"))).unwrap();
+        }
+        fs::create_dir(mount.join("d0")).unwrap_err();
+        fs::write(mount.join("big"), vec![7; 300_000]).unwrap();
+        fs::write(mount.join("f"), "changed").unwrap();
+        let after = ask();
+        assert_eq!(
+            count(&after, "count", "mkdir") - count(&before, "count", "mkdir"),
+            10
+        );
+        assert_eq!(
+            count(&after, "errors", "mkdir"),
+            0,
+            "the kernel knew the eleventh"
+        );
+        let written = after["written_bytes"].as_u64().unwrap();
+        assert_eq!(written - before["written_bytes"].as_u64().unwrap(), 300_007);
+        assert_eq!(
+            after["copy_ups"].as_u64().unwrap() - before["copy_ups"].as_u64().unwrap(),
+            1
+        );
+        let times = ["p50_ns", "p90_ns", "p99_ns"].map(|field| count(&after, field, "mkdir"));
+        assert!(0 < times[0] && times.is_sorted(), "{times:?}");
+        let text = stats(mount.path(), "text").ok();
+        assert!(
+            text.starts_with(&format!("transport {transport}, ")),
+            "{text}"
+        );
+        assert!(
+            text.lines().any(|line| line.starts_with("mkdir ")),
+            "{text}"
+        );
+        mount.unmount();
+        let line = stats(&union.point, "json").one_line_error(1);
+        assert!(line.contains("not a mount point"), "{line}");
+    }
+}

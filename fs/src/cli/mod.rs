@@ -17,6 +17,7 @@ mod man;
 mod mount;
 mod options;
 mod output;
+mod stats;
 mod unmount;
 mod which;
 
@@ -56,6 +57,7 @@ struct Cli {
 enum Verb {
     Mount(mount::Args),
     Unmount(unmount::Args),
+    Stats(stats::Args),
     Which(which::Args),
     Diff(diff::Args),
     Check(check::Args),
@@ -71,6 +73,7 @@ impl Verb {
             Self::Check(args) => return answer(check::run(args)),
             Self::Mount(args) => mount::run(args),
             Self::Unmount(args) => unmount::run(&args),
+            Self::Stats(args) => stats::run(&args),
             Self::Diff(args) => diff::run(args),
             Self::Completion(args) => completion::run(&args),
             Self::Man(args) => man::run(&args),

@@ -52,6 +52,7 @@ mod xattrs;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::inode::{Handles, Node, Table};
@@ -77,6 +78,8 @@ pub struct FileSystem {
     waiting: settle::Waiting,
     /// One directory changes its place at a time: no two moves make a loop of each other.
     renames: Mutex<()>,
+    /// Copies made from a layer.
+    copy_ups: AtomicU64,
 }
 
 impl FileSystem {
@@ -95,6 +98,11 @@ impl FileSystem {
         let node = self.node(id)?;
         node.as_directory()?;
         Ok(node)
+    }
+
+    /// How many copies were made from layers since it was opened.
+    pub fn copy_ups(&self) -> u64 {
+        self.copy_ups.load(Ordering::Relaxed)
     }
 
     /// How many nodes are known now.

@@ -62,6 +62,7 @@ impl FileSystem {
             noatime: config.noatime,
             waiting: Waiting::default(),
             renames: Mutex::new(()),
+            copy_ups: Default::default(),
         };
         file_system
             .recover()

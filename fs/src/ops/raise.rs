@@ -12,6 +12,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{OFlags, Stat, fdatasync};
 
@@ -126,6 +127,7 @@ impl FileSystem {
             let mut place = UpperPlace::plain(Anchor::Name);
             (place.origin, place.kept) = (Some(origin), Some(kept));
             state.place = Place::Upper(Box::new(place));
+            self.copy_ups.fetch_add(1, Ordering::Relaxed);
             Ok(())
         })
     }
@@ -209,6 +211,7 @@ impl FileSystem {
         last()?;
         state.place = Place::Upper(Box::new(place));
         node.next_epoch();
+        self.copy_ups.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -292,6 +295,7 @@ impl FileSystem {
         }
         node.next_epoch();
         drop(state);
+        self.copy_ups.fetch_add(1, Ordering::Relaxed);
         if unsynced {
             self.settle_later(node);
         }

@@ -11,6 +11,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::abi;
 use super::decode::Fault;
@@ -20,6 +21,7 @@ use super::errno::Errno;
 use super::ioctl;
 use super::policy::Policy;
 use super::request::{CopyFileRange, Header, Request};
+use super::stats::Stats;
 use crate::error::{Error, Result};
 use crate::ops::FileSystem;
 use crate::types::{DirEntry, Entry, Handle, NodeId, RenameMode, Seek, SetXattrMode};
@@ -61,6 +63,9 @@ pub(super) struct Service {
     pub(super) connection: Connection,
     /// Whether the kernel can do without OPENDIR, and may.
     pub(super) no_opendir: bool,
+    pub(super) stats: Stats,
+    /// The name of the carrier, for [`ioctl::STATS`].
+    pub(super) transport: &'static str,
 }
 
 impl Service {
@@ -84,6 +89,7 @@ impl Service {
                 return Outcome::Refused(fault.into());
             }
         };
+        let begun = Instant::now();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             if !may_wait && let Some(outcome) = self.at_once(header, &request, room) {
                 return outcome;
@@ -104,10 +110,25 @@ impl Service {
             tracing::error!(operation, why, "a request panicked; it fails with EIO");
             Outcome::Refused(Errno(libc::EIO))
         });
+        self.count(header, &request, outcome, begun);
         if let Outcome::Refused(errno) = outcome {
             tracing::trace!(operation, errno = errno.0, "failed");
         }
         outcome
+    }
+
+    fn count(&self, header: &Header, request: &Request<'_>, outcome: Outcome, begun: Instant) {
+        let Some(operation) = header.opcode else {
+            return;
+        };
+        let bytes = match (request, outcome) {
+            (_, Outcome::Later) => return self.stats.count_pooled(),
+            (Request::Read { .. }, Outcome::Body(length)) => length as u64,
+            (Request::Write { data, .. }, Outcome::Body(_)) => data.len() as u64,
+            _ => 0,
+        };
+        let failed = matches!(outcome, Outcome::Refused(_));
+        self.stats.count(operation, begun.elapsed(), failed, bytes);
     }
 
     /// The outcome for a caller that may not wait, where it differs: [`Outcome::Later`], or what was in
@@ -375,8 +396,8 @@ impl Service {
         out_size: u32,
         room: &mut [u8],
     ) -> Reply {
-        let (fs, out_size) = (&self.file_system, out_size as usize);
-        let answer = ioctl::answer(fs, self.server, node, command, input, out_size)?;
+        let out_size = out_size as usize;
+        let answer = ioctl::answer(self, node, command, input, out_size)?;
         if answer.changed {
             self.drop_attributes(node);
         }

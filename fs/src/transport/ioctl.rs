@@ -4,14 +4,15 @@
 //!   FS_IOC_GETFLAGS, FS_IOC_SETFLAGS          lsattr, chattr
 //!   FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR      project quota, xfs_io
 //!   SERVER                                    ours: asked by `layerfs unmount`
+//!   STATS                                     ours: asked by `layerfs stats`
 //!   all others                                ENOTTY
 //! ```
 //!
 //! Since Linux 5.13 the kernel answers the first four through `fileattr`; it wants exactly as many bytes as it names
 //! in `out_size`, and the flags are 32 bits there although the number of the command says `long`.
 
+use super::dispatch::Service;
 use crate::error::{Error, Result};
-use crate::ops::FileSystem;
 use crate::types::{NodeId, ProjectAttr};
 
 const GETFLAGS: u32 = 0x8008_6601;
@@ -23,6 +24,11 @@ const FSSETXATTR: u32 = 0x401c_5820;
 
 /// `_IOR('L', 0, [u64; 2])`: process id and pid namespace (inode number) of the layerfs daemon.
 pub(super) const SERVER: u32 = 0x8010_4c00;
+
+/// Bytes that [`STATS`] has room for; the number of a command can name at most 16383.
+pub(super) const STATS_SIZE: usize = 0x3ffc;
+/// `_IOR('L', 1, [u8; STATS_SIZE])`: [`super::Statistics`] as JSON, NULs after it.
+pub(super) const STATS: u32 = 0xbffc_4c01;
 
 /// What an ioctl answers, and whether it changed the inode behind the kernel's back.
 #[derive(Debug)]
@@ -47,18 +53,18 @@ impl Answer {
     }
 }
 
-/// Answers `command` on `node`. `server` is what [`SERVER`] tells, if it tells anything.
+/// Answers `command` on `node`.
 ///
 /// # Errors
 /// [`Error::UnknownIoctl`] for a command we do not know, [`Error::Invalid`] if the sizes do not fit.
 pub(super) fn answer(
-    file_system: &FileSystem,
-    server: Option<[u64; 2]>,
+    service: &Service,
     node: NodeId,
     command: u32,
     input: &[u8],
     out_size: usize,
 ) -> Result<Answer> {
+    let file_system = &service.file_system;
     let answer = match command {
         GETFLAGS | GETFLAGS_32 => {
             Answer::read(file_system.inode_flags(node)?.to_ne_bytes().to_vec())
@@ -73,9 +79,10 @@ pub(super) fn answer(
             Answer::changed()
         }
         SERVER => {
-            let server = server.ok_or(Error::UnknownIoctl)?;
+            let server = service.server.ok_or(Error::UnknownIoctl)?;
             Answer::read(server.iter().flat_map(|word| word.to_ne_bytes()).collect())
         }
+        STATS => Answer::read(statistics(service)?),
         _ => return Err(Error::UnknownIoctl),
     };
     if answer.data.len() > out_size {
@@ -83,6 +90,14 @@ pub(super) fn answer(
     } else {
         Ok(answer)
     }
+}
+
+fn statistics(service: &Service) -> Result<Vec<u8>> {
+    let (nodes, copy_ups) = (service.file_system.nodes(), service.file_system.copy_ups());
+    let told = service
+        .stats
+        .told(service.transport, nodes as u64, copy_ups);
+    serde_json::to_vec(&told).map_err(|_| Error::Damaged)
 }
 
 /// The 32-bit word at `index` of `bytes`.

@@ -10,6 +10,7 @@
 //!     └──> rings    messages over io_uring ───┘                           │
 //!            └─ pool (what would make a ring wait)       policy, ioctl, encode, errno
 //!
+//!   stats (counters of every request)
 //!   abi (the kernel's structs)   sys (system calls that need `unsafe`)   background (fork, report)
 //! ```
 //!
@@ -36,13 +37,16 @@ mod request;
 mod rings;
 mod serve;
 mod session;
+mod stats;
 mod stop;
 mod sys;
 mod table;
 
 pub use background::{Report, Side, background};
 pub use mount::{
-    FOREVER, MountError, MountOptions, Transport, UnmountError, check_mountpoint, remount, unmount,
+    FOREVER, MountError, MountOptions, Transport, UnmountError, check_mountpoint, remount, stats,
+    unmount,
 };
 pub use rings::NoRings;
 pub use serve::{ServeError, prepare_process, serve};
+pub use stats::{Operation, Statistics};

@@ -20,6 +20,7 @@ use nix::mount::{MntFlags, MsFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::stats::Statistics;
 use super::{sys, table};
 
 const DEVICE: &str = "/dev/fuse";
@@ -332,7 +333,7 @@ impl Mounted {
     }
 }
 
-/// Why an unmount or a remount failed.
+/// Why a mount that is there could not be dealt with.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnmountError {
@@ -437,6 +438,17 @@ pub fn remount(mountpoint: &Path, options: &MountOptions) -> Result<(), UnmountE
             source: errno.into(),
         }
     })
+}
+
+/// What the layerfs at `mountpoint` tells of itself.
+///
+/// # Errors
+/// See [`UnmountError`]; `Refused` if it is dead, or of a version that does not tell.
+pub fn stats(mountpoint: &Path) -> Result<Statistics, UnmountError> {
+    let path = layerfs_at(mountpoint)?;
+    let asked = File::open(&path).and_then(|root| sys::ask_stats(&root));
+    let told = asked.and_then(|json| Ok(serde_json::from_slice(&json)?));
+    told.map_err(|source| UnmountError::Refused { path, source })
 }
 
 /// The path, without symlinks, of the layerfs that is mounted at `mountpoint`.

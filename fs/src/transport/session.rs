@@ -22,6 +22,7 @@ use super::policy::Policy;
 use super::pool::Pool;
 use super::rings::{NoRings, Rings};
 use super::serve::ServeError;
+use super::stats::Stats;
 use crate::ops::FileSystem;
 
 /// Bytes of one READ or WRITE over /dev/fuse. Each thread has buffers of this size, of which only what
@@ -120,6 +121,11 @@ fn open_connection(
         server: options.stop_on_signals.then(this_server).flatten(),
         connection,
         no_opendir: agreed & init::NO_OPENDIR_SUPPORT != 0,
+        stats: Stats::default(),
+        transport: match agreed & init::OVER_IO_URING {
+            0 => "device",
+            _ => "rings",
+        },
     };
     Ok((mounted, Arc::new(service), agreed))
 }

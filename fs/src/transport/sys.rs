@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::unistd::{ForkResult, fork};
 
-use super::ioctl::SERVER;
+use super::ioctl::{SERVER, STATS, STATS_SIZE};
 
 nix::ioctl_read_bad!(server_ioctl, SERVER, [u64; 2]);
+nix::ioctl_read_bad!(stats_ioctl, STATS, [u8; STATS_SIZE]);
 // FUSE_DEV_IOC_CLONE of linux/fuse.h.
 nix::ioctl_read!(clone_ioctl, 229, 0, u32);
 
@@ -45,4 +46,19 @@ pub(super) fn clone_connection(fresh: impl AsFd, connection: impl AsFd) -> io::R
     // SAFETY: the command reads one u32, which is what the pointer leads to.
     unsafe { clone_ioctl(fresh.as_fd().as_raw_fd(), &raw mut original) }?;
     Ok(())
+}
+
+/// The statistics of the layerfs mount of the open `file`, as JSON.
+///
+/// # Errors
+/// `ENOTTY` if it has none, `ENOTCONN` if it is dead.
+pub(super) fn ask_stats(file: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut answer = [0; STATS_SIZE];
+    // SAFETY: the command is declared as writing so many bytes, which is what the pointer leads to.
+    unsafe { stats_ioctl(file.as_fd().as_raw_fd(), &raw mut answer) }?;
+    let end = answer
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(STATS_SIZE);
+    Ok(answer[..end].to_vec())
 }
