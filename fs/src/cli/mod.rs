@@ -1,7 +1,7 @@
 //! The command line: one verb, one file.
 //!
 //! ```text
-//!   argv ──> a verb?            mount | unmount | which | diff | check | completion | man
+//!   argv ──> a verb?            mount | unmount | stats | which | diff | check | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
