@@ -10,6 +10,7 @@ mod images;
 mod isolation;
 mod limits;
 mod logs;
+mod network;
 mod pause;
 mod ps;
 mod real;

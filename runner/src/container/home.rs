@@ -25,6 +25,7 @@ use super::state::{State, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::image::Store;
+use crate::network;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -119,19 +120,14 @@ impl Home {
         }
     }
 
-    /// Makes a container with these files in its directory; gives that and the lock on it.
+    /// Makes a container; gives its directory and the lock on it.
     ///
     /// In this order, so that a sweep finds whatever a killed command has made: lock, layers
     /// pinned, name, directory, specification.
-    pub fn create(
-        &self,
-        spec: &Spec,
-        name: Option<&str>,
-        files: &[(&str, String)],
-    ) -> Result<(Directory, Lock)> {
+    pub fn create(&self, spec: &Spec, name: Option<&str>) -> Result<(Directory, Lock)> {
         let lock = self.lock(&spec.id)?;
         let directory = self.directory(spec.id.clone());
-        let made = self.make(&directory, spec, name, files);
+        let made = self.make(&directory, spec, name);
         match made {
             Ok(name) => {
                 self.record("create", &directory, spec, &name);
@@ -145,20 +141,11 @@ impl Home {
         }
     }
 
-    fn make(
-        &self,
-        directory: &Directory,
-        spec: &Spec,
-        name: Option<&str>,
-        files: &[(&str, String)],
-    ) -> Result<String> {
+    fn make(&self, directory: &Directory, spec: &Spec, name: Option<&str>) -> Result<String> {
         Store::at(&self.root).pin(spec.id.as_str(), &spec.lowers)?;
         let name = self.give_name(&spec.id, name)?;
         directory.make()?;
         directory.write_text("name", &name)?;
-        for (file, text) in files {
-            directory.write_text(file, text)?;
-        }
         directory.fill(spec)?;
         Ok(name)
     }
@@ -314,12 +301,16 @@ impl Home {
                 Err(problem) => problems.push(problem),
             }
         }
+        if network::State::read(&self.root)?.has_unused() {
+            problems.extend(network::take_over(&self.root).err().map(Error::from));
+        }
         Ok(problems)
     }
 
     /// Looks after one container whose lock was left behind. The caller holds the lock.
     fn put_right(&self, directory: &Directory) -> Result<()> {
         Cgroup::remove_stale(directory.id().as_str())?;
+        network::release(&self.root, directory.id().as_str())?;
         let spec = match directory.spec() {
             Ok(spec) if !spec.remove => spec,
             // To be removed, or never finished, or gone but for its rests.

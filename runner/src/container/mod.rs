@@ -25,6 +25,7 @@ mod keys;
 mod lock;
 pub mod monitor;
 mod names;
+mod neighbour;
 mod plan;
 mod protocol;
 mod relay;

@@ -1,13 +1,14 @@
 //! From a specification to the plans that `mounts` and `init` carry out. Nothing is changed here.
 
 use super::directory::Directory;
-use super::spec::{Network, Spec};
+use super::spec::Spec;
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::View;
 use crate::error::{Error, Result};
 use crate::init::{self, TerminalSize};
 use crate::mounts::plan::{self, Bind, Device, Op, Standard};
 use crate::mounts::union::Union;
+use crate::network::{self, Inside, Source};
 use crate::security::masks;
 use crate::sys::mount::Propagation;
 use rustix::mount::MountAttrFlags;
@@ -50,11 +51,28 @@ pub(super) fn union(spec: &Spec, directory: &Directory) -> Union {
     }
 }
 
+/// What the container wants of the network.
+pub(super) fn network<'a>(
+    spec: &'a Spec,
+    name: &'a str,
+    directory: &'a Directory,
+) -> network::Wanted<'a> {
+    network::Wanted {
+        root: directory.root(),
+        container: spec.id.as_str(),
+        name,
+        hostname: &spec.hostname,
+        settings: &spec.network,
+        directory: directory.path(),
+    }
+}
+
 /// What the first process does.
 pub(super) fn init(
     spec: &Spec,
     directory: &Directory,
     cgroups: &[View],
+    network: Inside,
     terminal: TerminalSize,
 ) -> Result<init::Plan> {
     let devices = if spec.rights.privileged {
@@ -67,7 +85,7 @@ pub(super) fn init(
     Ok(init::Plan {
         mounts: mounts(spec, directory, cgroups, &devices),
         hostname: spec.hostname.clone(),
-        own_network: spec.network == Network::None,
+        network,
         args: spec.command.args(),
         env: spec.command.env.clone(),
         cwd: spec.command.cwd.clone(),
@@ -88,7 +106,7 @@ fn mounts(spec: &Spec, directory: &Directory, cgroups: &[View], devices: &[Devic
         devices,
     });
     ops.extend(cgroup_view(cgroups, privileged));
-    ops.extend(etc_files(directory));
+    ops.extend(etc_files(spec, directory));
     ops.extend(user_mounts(&spec.volumes, &spec.tmpfs));
     if !privileged {
         let per_cpu = (masks::CPU_DIRECTORY, masks::MASKED_PER_CPU);
@@ -149,11 +167,16 @@ fn cgroup_view(views: &[View], privileged: bool) -> Vec<Op> {
     ops
 }
 
-fn etc_files(directory: &Directory) -> impl Iterator<Item = Op> {
+/// With another container's network come its files.
+fn etc_files(spec: &Spec, directory: &Directory) -> impl Iterator<Item = Op> {
+    let place = match &spec.network.source {
+        Source::Container(id) => directory.path().with_file_name(id),
+        _ => directory.path().to_owned(),
+    };
     ["hosts", "hostname", "resolv.conf"]
         .map(|name| {
             Op::Bind(Bind {
-                source: directory.join(name),
+                source: place.join(name),
                 target: Path::new("/etc").join(name),
                 attributes: MountAttrFlags::empty(),
                 recursive: false,

@@ -7,7 +7,7 @@ use super::volume::{Tmpfs, Volume};
 use crate::cgroup::{self, DevicePolicy, MemorySwap};
 use crate::error::Result;
 use crate::logs;
-use crate::network::Mode;
+use crate::network;
 use crate::security::{CapabilitySet, Filter, SeccompChoice};
 use crate::types::Moment;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub struct Spec {
     /// Its root cannot be written.
     pub read_only: bool,
     /// Its network.
-    pub network: Network,
+    pub network: network::Settings,
     /// What it may use.
     pub limits: Limits,
     /// What it may do.
@@ -137,16 +137,6 @@ pub enum LogChoice {
     None,
     /// Beside it, in docker's format.
     JsonFile(logs::Limits),
-}
-
-/// Where a container's network comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// Loopback only.
-    None,
-    /// The machine's own.
-    Host,
 }
 
 /// What a container may use; `None` is no limit.
@@ -235,15 +225,6 @@ impl fmt::Display for Policy {
             Self::Always => "always",
             Self::UnlessStopped => "unless-stopped",
         })
-    }
-}
-
-impl From<Mode> for Network {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::None => Self::None,
-            Mode::Host => Self::Host,
-        }
     }
 }
 

@@ -12,7 +12,6 @@ use super::{Go, Plan, Report, Stdio, TerminalSize, exec, reaper};
 use crate::mounts::apply::{Terminal, Tree};
 use crate::mounts::inroot::{Links, Missing, is_directory};
 use crate::mounts::source::Sources;
-use crate::network;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::process::{
     Forked, adopt, close_from, default_signals, duplicate_to, exit_now, fork, new_session_keyring,
@@ -95,9 +94,7 @@ fn prepare(
     step("make", "a cgroup namespace", done)?;
     let done = rustix::system::sethostname(plan.hostname.as_bytes());
     step("set the host name", &plan.hostname, done)?;
-    if plan.own_network {
-        step("", "", network::loopback_up())?;
-    }
+    step("", "", plan.network.enter())?;
     allow_oom_kill()?;
     let mut tree = step("", "", Tree::build(&plan.mounts, sources))?;
     step("", "", tree.enter())?;

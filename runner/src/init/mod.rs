@@ -4,7 +4,7 @@
 //!   monitor                          child (pid 1 of the container)
 //!   spawn: clone3(NEWNS|NEWPID|…) ──> waits
 //!   puts it into the cgroup
-//!   Go ─────────────────────────────> cgroup namespace, host name, loopback
+//!   Go ─────────────────────────────> cgroup namespace, host name, network
 //!                                     tree, pivot_root             (mounts)
 //!   <──────────── Terminal(master) ── pty, if any
 //!                                     user, work directory, root sealed
@@ -27,6 +27,7 @@ pub use failure::{Failure, Kind};
 
 use crate::mounts::plan::Plan as MountPlan;
 use crate::mounts::source::Sources;
+use crate::network::Inside;
 use crate::security::{CapabilitySet, Filter};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::process::{Child, Forked, clone_into};
@@ -42,8 +43,8 @@ pub struct Plan {
     pub mounts: MountPlan,
     /// Host name.
     pub hostname: String,
-    /// An own network namespace, whose loopback is to be brought up.
-    pub own_network: bool,
+    /// The network.
+    pub network: Inside,
     /// Command and arguments; the command is looked for in the container's PATH.
     pub args: Vec<String>,
     /// Environment; HOME is added if missing.
@@ -113,7 +114,7 @@ pub fn spawn(plan: &Plan, sources: Sources, stdio: Option<Stdio>) -> io::Result<
     let (ours, theirs) = Channel::pair()?;
     let mut flags =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if plan.own_network {
+    if plan.network.is_own() {
         flags |= libc::CLONE_NEWNET;
     }
     match clone_into(flags)? {

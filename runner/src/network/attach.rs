@@ -111,8 +111,11 @@ impl Attachment {
     }
 
     fn fill(&mut self, wanted: &Wanted<'_>) -> Result<(), NetworkError> {
-        let Source::Networks(joins) = &wanted.settings.source else {
-            return write_files(wanted, &[], self.gateway(), &mut self.notices);
+        let joins = match &wanted.settings.source {
+            Source::Networks(joins) => joins,
+            // It sees the other one's files.
+            Source::Container(_) => return Ok(()),
+            _ => return write_files(wanted, &[], self.gateway(), &mut self.notices),
         };
         let mut locked = Locked::open(&self.root)?;
         self.join(wanted, joins, &mut locked)?;

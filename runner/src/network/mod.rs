@@ -31,7 +31,6 @@ mod names;
 mod netlink;
 mod networks;
 mod nft;
-mod plain;
 mod ports;
 mod relay;
 mod settings;
@@ -45,7 +44,6 @@ pub use files::{
 };
 pub use inside::{Inside, Interface};
 pub use link::Mac;
-pub use plain::{Mode, hostname_file, hosts_file, loopback_up, resolv_conf};
 pub use ports::{Exposed, Protocol, Publish, Published, Range};
 pub use settings::{Join, Settings, Source, check_network_name};
 pub use state::{DEFAULT, Endpoint, Network, State};

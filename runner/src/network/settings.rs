@@ -56,6 +56,21 @@ pub struct Join {
     pub aliases: Vec<String>,
 }
 
+impl Settings {
+    /// The network as docker calls it: `none`, `host`, `container:ID`, or the first one's name.
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::None => "none".to_owned(),
+            Source::Host => "host".to_owned(),
+            Source::Container(id) => format!("container:{id}"),
+            Source::Networks(joins) => joins
+                .first()
+                .map_or(DEFAULT, |join| join.network.as_str())
+                .to_owned(),
+        }
+    }
+}
+
 impl Join {
     /// Any address of a network.
     pub fn plain(network: impl Into<String>) -> Self {

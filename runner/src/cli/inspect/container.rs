@@ -4,7 +4,7 @@ use crate::cli::size;
 use crate::container::directory::Directory;
 use crate::container::home::Home;
 use crate::container::signals;
-use crate::container::spec::{LogChoice, Network, Seccomp, Spec};
+use crate::container::spec::{LogChoice, Seccomp, Spec};
 use crate::container::state::{State, Status};
 use crate::error::Result;
 use crate::logs;
@@ -200,11 +200,8 @@ fn mounts(spec: &Spec) -> Value {
     volumes.chain(tmpfs).collect()
 }
 
-fn network_name(spec: &Spec) -> &'static str {
-    match spec.network {
-        Network::None => "none",
-        Network::Host => "host",
-    }
+fn network_name(spec: &Spec) -> String {
+    spec.network.name()
 }
 
 fn network(spec: &Spec) -> Value {

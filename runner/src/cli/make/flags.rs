@@ -70,9 +70,30 @@ pub(in crate::cli) struct Args {
     /// Make the container's root file system read-only
     #[arg(long)]
     pub(in crate::cli) read_only: bool,
-    /// Network of the container: none or host
-    #[arg(long, alias = "net", value_name = "MODE", default_value = "none")]
-    pub(in crate::cli) network: String,
+    /// Network: bridge, none, host or container:NAME
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    pub(in crate::cli) network: Vec<String>,
+    /// Address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) ip6: Option<std::net::Ipv6Addr>,
+    /// Ethernet address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) mac_address: Option<String>,
+    /// One more name on the networks
+    #[arg(long, value_name = "NAME", alias = "net-alias")]
+    pub(in crate::cli) network_alias: Vec<String>,
+    /// Let a port of this machine lead to one of the container's: [ADDRESS:][PORT:]PORT[/udp]
+    #[arg(short, long, value_name = "PORTS")]
+    pub(in crate::cli) publish: Vec<String>,
+    /// Give every exposed port a free one of this machine
+    #[arg(short = 'P', long)]
+    pub(in crate::cli) publish_all: bool,
+    /// A port, or range, that the container serves
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub(in crate::cli) expose: Vec<String>,
     /// Host name; the short id if not given
     #[arg(short = 'h', long, value_name = "NAME")]
     pub(in crate::cli) hostname: Option<String>,
@@ -82,7 +103,10 @@ pub(in crate::cli) struct Args {
     /// Domain to search instead of the host's
     #[arg(long, value_name = "DOMAIN")]
     pub(in crate::cli) dns_search: Vec<String>,
-    /// Line for /etc/hosts
+    /// Option of the resolver instead of the host's, as ndots:2
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    pub(in crate::cli) dns_option: Vec<String>,
+    /// Line for /etc/hosts; the address host-gateway is this machine
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub(in crate::cli) add_host: Vec<String>,
     /// Memory limit, as 64m or 2g; at least 6m

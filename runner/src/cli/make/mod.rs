@@ -7,6 +7,7 @@
 mod environment;
 mod flags;
 mod labels;
+mod network;
 mod streams;
 
 pub(super) use flags::Args;
@@ -24,7 +25,7 @@ use crate::container::{Id, Lock, check_name, signals};
 use crate::error::{Error, Result};
 use crate::image::{Config, Image, Store};
 use crate::logs;
-use crate::network::{self, HostEntry, Mode, NameServers};
+use crate::network::{Settings, check_hostname};
 use crate::types::Moment;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,11 @@ pub(super) struct Made {
 pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
     let home = output::open_home(root)?;
     let image = Store::open(root)?.resolve(&args.image)?;
-    let mut spec = specify(args, &image)?;
+    let network = network::settings(args, &home, &mut |text| output::warn(&text))?;
+    let mut spec = specify(args, &image, network)?;
     spec.command.input_once = attached && spec.command.input;
-    let files = files(args, &spec)?;
     let cidfile = args.cidfile.as_deref().map(open_cidfile).transpose()?;
-    let (directory, lock) = home.create(&spec, args.name.as_deref(), &files)?;
+    let (directory, lock) = home.create(&spec, args.name.as_deref())?;
     // Its layers are pinned by now.
     drop(image);
     if let (Some(mut file), Some(path)) = (cidfile, &args.cidfile) {
@@ -73,14 +74,14 @@ fn open_cidfile(path: &str) -> Result<std::fs::File> {
 }
 
 /// The validated specification.
-fn specify(args: &Args, image: &Image) -> Result<Spec> {
+fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
     let id = Id::new()?;
     if let Some(name) = &args.name {
         check_name("--name", name)?;
     }
     let hostname = match &args.hostname {
         Some(hostname) => {
-            network::check_hostname(hostname)?;
+            check_hostname(hostname)?;
             hostname.clone()
         }
         None => id.short().to_owned(),
@@ -118,7 +119,7 @@ fn specify(args: &Args, image: &Image) -> Result<Spec> {
         volumes,
         tmpfs,
         read_only: args.read_only,
-        network: args.network.parse::<Mode>()?.into(),
+        network,
         limits,
         rights,
     })
@@ -296,35 +297,4 @@ fn rights(args: &Args) -> Result<Rights> {
         }
     }
     Ok(rights)
-}
-
-/// The files that are shown below `/etc`.
-fn files(args: &Args, spec: &Spec) -> Result<[(&'static str, String); 3]> {
-    // Without the host's own, its part is simply empty.
-    let host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let mode: Mode = args.network.parse()?;
-    let extra = args
-        .add_host
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<Vec<HostEntry>, _>>();
-    let servers = args.dns.iter().map(|text| network::parse_dns(text));
-    let search = args
-        .dns_search
-        .iter()
-        .map(|text| network::parse_dns_search(text));
-    let wanted = NameServers {
-        servers: servers.collect::<Result<_, _>>()?,
-        search: search.collect::<Result<_, _>>()?,
-        options: Vec::new(),
-    };
-    let hosts = network::hosts_file(mode, &spec.hostname, &host("/etc/hosts"), &extra?);
-    Ok([
-        ("hosts", hosts),
-        ("hostname", network::hostname_file(&spec.hostname)),
-        (
-            "resolv.conf",
-            network::resolv_conf(&host("/etc/resolv.conf"), &wanted),
-        ),
-    ])
 }

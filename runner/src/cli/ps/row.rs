@@ -3,7 +3,7 @@
 use super::Found;
 use crate::cli::format::{Column, ago, size as human_size, span};
 use crate::cli::size;
-use crate::container::spec::{Network, Spec};
+use crate::container::spec::Spec;
 use crate::container::state::{State, Status};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -99,9 +99,6 @@ fn mounts(spec: &Spec, whole: bool) -> String {
 }
 
 /// The network's name.
-pub(super) fn network(spec: &Spec) -> &'static str {
-    match spec.network {
-        Network::None => "none",
-        Network::Host => "host",
-    }
+pub(super) fn network(spec: &Spec) -> String {
+    spec.network.name()
 }

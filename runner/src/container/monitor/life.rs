@@ -3,11 +3,14 @@
 //! ```text
 //!   made                           undone
 //!   control group                  killed, removed
+//!   addresses, ports, bridge       given back
 //!   file system process, mount     unmounted, waited for
 //!   first process (init)           waited for; all others in its pid namespace die with it
 //! ```
 
 use super::super::directory::Directory;
+use super::super::home::Home;
+use super::super::neighbour;
 use super::super::plan;
 use super::super::protocol::Ended;
 use super::super::spec::Spec;
@@ -17,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::init::{self, Stdio, TerminalSize, Waiting};
 use crate::mounts::source::Sources;
 use crate::mounts::union::Served;
+use crate::network::{Attachment, Leftover, Source};
 use crate::sys::program;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
@@ -26,6 +30,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 #[derive(Debug, Default)]
 pub(super) struct Life {
     cgroup: Option<Cgroup>,
+    network: Option<Attachment>,
     union: Option<Served>,
     /// The file system process has ended by itself.
     union_lost: bool,
@@ -54,20 +59,30 @@ impl Life {
         let limits = spec.limits.for_cgroup();
         let (cgroup, warnings) = Cgroup::create(spec.id.as_str(), &limits, spec.rights.devices())?;
         let cgroup = self.cgroup.insert(cgroup);
-        warnings.into_iter().for_each(warn);
+        warnings.into_iter().for_each(&mut *warn);
+        let home = Home::of(directory);
+        let name = home.name(&spec.id)?;
+        let network = Attachment::make(&plan::network(spec, &name, directory))?;
+        let network = self.network.insert(network);
+        network.notices().iter().cloned().for_each(warn);
+        let inside = match &spec.network.source {
+            Source::Container(id) => neighbour::network(&home, id)?,
+            _ => network.inside(),
+        };
         self.union = Some(serve(spec, directory, needs.program)?);
         let unknown = TerminalSize {
             rows: 0,
             columns: 0,
         };
         let terminal = needs.terminal.unwrap_or(unknown);
-        let plan = plan::init(spec, directory, &cgroup.view(), terminal)?;
+        let plan = plan::init(spec, directory, &cgroup.view(), inside, terminal)?;
         let sources = Sources::open(&plan.mounts)?;
         let init = init::spawn(&plan, sources, needs.streams);
         let init = self
             .init
             .insert(init.map_err(Error::system("make the container's first process"))?);
         cgroup.add(init.child.pid)?;
+        network.plug(init.child.pid)?;
         Ok(init.go()?)
     }
 
@@ -143,12 +158,21 @@ impl Life {
         if let Some(cgroup) = &self.cgroup {
             problems.extend(cgroup.kill_all().err().map(Error::from));
         }
+        let detached = self
+            .network
+            .map_or(Ok(Leftover::default()), Attachment::undo);
+        let leftover = detached.unwrap_or_else(|error| {
+            problems.push(error.into());
+            Leftover::default()
+        });
         if let Some(union) = self.union {
             problems.extend(union.unmount().err().map(Error::from));
         }
         if let Some(cgroup) = &self.cgroup {
             problems.extend(cgroup.remove().err().map(Error::from));
         }
+        // Last, since in most cases the kernel has removed them meanwhile.
+        problems.extend(leftover.remove().err().map(Error::from));
         problems
     }
 }
