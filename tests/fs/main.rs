@@ -16,6 +16,7 @@ mod locks;
 mod names;
 mod places;
 mod privileges;
+mod programs;
 mod reading;
 mod scale;
 mod tmpfile;
