@@ -272,6 +272,10 @@ impl Check<'_> {
             });
             return Ok(());
         };
+        if !origin.is_of_layer() && origin.kept.is_some() {
+            // A directory that was born in the upper, or copied up by overlayfs: its kept times only.
+            return Ok(());
+        }
         let layers = self.tree.layers.0.len();
         let known = (1..=layers).contains(&usize::from(origin.position));
         if origin.position == 0 || (layers > 0 && origin.position != AS_IT_IS && !known) {
