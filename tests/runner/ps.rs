@@ -145,7 +145,7 @@ fn formats() {
     );
     assert_eq!(
         ps("{{.Label \"k\"}} {{.Image}} {{.Networks}}"),
-        "v host none"
+        "v host bridge"
     );
     assert_eq!(ps("{{.Command}}"), "\"echo a long command…\"");
     let json: serde_json::Value = serde_json::from_str(&ps("json")).unwrap();

@@ -208,7 +208,7 @@ mod tests {
             ["/r", "run", "--rm", "--", "host"]
         );
         assert_eq!(
-            rest("runner exec -it web ls -l"),
+            rest("runner create -it web ls -l"),
             ["-it", "--", "web", "ls", "-l"]
         );
     }
