@@ -4,10 +4,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use tests::layers::Layer;
 use tests::mounts::{Mount, Union, is_mounted};
-use tests::process::{Output, run};
+use tests::process::{Output, run, wait_until};
 use tests::scratch::Scratch;
 use tests::sys;
 
@@ -220,4 +221,42 @@ fn stats_count_what_was_asked_on_either_transport() {
         let line = stats(&union.point, "json").one_line_error(1);
         assert!(line.contains("not a mount point"), "{line}");
     }
+}
+
+/// Whether no thread of a process is left that has not come to its end.
+fn has_ended(pid: i32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    let ended = |stat: String| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned());
+        state.is_some_and(|state| state.starts_with(['Z', 'X']))
+    };
+    tasks
+        .flatten()
+        .all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, ended))
+}
+
+/// The kernel then unmounts in the dying process, whose rings still owe the answer to a readahead that
+/// nobody waits for. It once waited for ever, and each sync(2) of the machine behind it.
+#[test]
+fn a_daemon_killed_as_the_last_of_its_mount_namespace_comes_to_its_end() {
+    let (_scratch, union) = setting();
+    fs::write(union.lowers[0].join("large"), vec![1; 4 << 20]).unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation=private"]);
+    let mount = union.layerfs_command();
+    command.arg(mount.get_program()).args(mount.get_args());
+    run(&mut command).ok();
+    let daemon = Mount::adopt(union.point.clone());
+    let pid = daemon.daemons()[0];
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
+    let file = fs::File::open(format!("/proc/{pid}/root{}/large", union.point.display())).unwrap();
+    let signal = |signal| rustix::process::kill_process(process, signal).unwrap();
+    signal(rustix::process::Signal::STOP);
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed).unwrap();
+    drop(file);
+    signal(rustix::process::Signal::KILL);
+    let gone = wait_until(Duration::from_secs(60), || has_ended(pid));
+    assert!(gone, "the daemon still unmounts");
 }

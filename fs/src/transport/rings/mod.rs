@@ -21,7 +21,7 @@ mod exchange;
 mod memory;
 mod ring;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -117,6 +117,7 @@ pub(super) struct Rings {
     size: Size,
     /// One message of each ring at each step.
     told: Receiver<io::Result<()>>,
+    _namespace: Option<File>,
 }
 
 impl Rings {
@@ -146,7 +147,16 @@ impl Rings {
             Ok(Served { thread, begin })
         });
         let rings = rings.collect::<io::Result<_>>().map_err(NoRings::Ring)?;
-        let rings = Self { rings, size, told };
+        // Killed as the last process of its mount namespace, a process lets go of the namespace before
+        // its rings are torn down, and the unmount then waits for them in the very task that is to do it:
+        // for ever, and with it every sync(2) of the machine. A descriptor of the namespace keeps it until
+        // the rings are gone.
+        let rings = Self {
+            rings,
+            size,
+            told,
+            _namespace: File::open("/proc/self/ns/mnt").ok(),
+        };
         rings.hear().map_err(NoRings::Ring)?;
         Ok(rings)
     }
