@@ -16,6 +16,31 @@ impl NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 
+impl Handle {
+    /// What a request carries whose file was never opened; no open file has it.
+    pub const NONE: Self = Self(0);
+}
+
+/// The file that a request reads, writes or syncs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// One that was opened, and is until its handle is released.
+    Handle(Handle),
+    /// One that nobody told us of opening. The caller has checked that it may be read, or written.
+    Node {
+        /// The file.
+        node: NodeId,
+        /// Reading leaves the access time alone.
+        noatime: bool,
+    },
+}
+
+impl From<Handle> for Opened {
+    fn from(handle: Handle) -> Self {
+        Self::Handle(handle)
+    }
+}
+
 /// Who asks. Ids are as the mount sees them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Caller {

@@ -251,7 +251,10 @@ fn a_daemon_killed_as_the_last_of_its_mount_namespace_comes_to_its_end() {
     let daemon = Mount::adopt(union.point.clone());
     let pid = daemon.daemons()[0];
     let process = rustix::process::Pid::from_raw(pid).unwrap();
-    let file = fs::File::open(format!("/proc/{pid}/root{}/large", union.point.display())).unwrap();
+    let inside = format!("/proc/{pid}/root{}", union.point.display());
+    // From the first close on the kernel knows that closing tells nobody, and does not wait for it.
+    drop(fs::File::open(format!("{inside}/f")).unwrap());
+    let file = fs::File::open(format!("{inside}/large")).unwrap();
     let signal = |signal| rustix::process::kill_process(process, signal).unwrap();
     signal(rustix::process::Signal::STOP);
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed).unwrap();

@@ -41,6 +41,17 @@ pub struct How {
     pub noatime: bool,
 }
 
+impl How {
+    /// For reading.
+    pub fn reading(noatime: bool) -> Self {
+        Self {
+            writable: false,
+            append: false,
+            noatime,
+        }
+    }
+}
+
 /// A fd of a file's data, good as long as the node's epoch is the same.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -48,6 +59,10 @@ pub struct Source {
     pub epoch: u32,
     /// The fd.
     pub file: Arc<OwnedFd>,
+    /// Whether it can be written to.
+    pub writable: bool,
+    /// Whether all that is written goes to the end, because the file takes nothing else (chattr +a).
+    pub appends: bool,
 }
 
 impl Default for Handles {
@@ -77,10 +92,9 @@ impl Handles {
             .ok_or(Error::BadHandle)
     }
 
-    /// Closes a handle.
-    pub fn remove(&self, handle: Handle) {
-        let open = self.shard(handle.0).write().remove(&handle.0);
-        drop(open);
+    /// Closes a handle; gives what was open under it.
+    pub fn remove(&self, handle: Handle) -> Option<Arc<OpenFile>> {
+        self.shard(handle.0).write().remove(&handle.0)
     }
 
     fn shard(&self, handle: u64) -> &RwLock<HashMap<u64, Arc<OpenFile>>> {

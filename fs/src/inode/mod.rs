@@ -23,8 +23,10 @@ pub mod handles;
 pub mod names;
 pub mod node;
 pub mod table;
+pub mod unopened;
 
 pub use handles::{Handles, How, OpenFile, Source};
 pub use names::{Line, Names};
 pub use node::{Anchor, Directory, Link, Node, Place, State, Unsettled, UpperPlace};
 pub use table::Table;
+pub use unopened::Unopened;

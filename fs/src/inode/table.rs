@@ -64,13 +64,16 @@ impl Table {
         }
     }
 
-    /// Takes back `count` lookups, and lets the node go if nothing holds it.
-    pub fn forget(&self, id: NodeId, count: u64) {
+    /// Takes back `count` lookups, and lets the node go if nothing holds it. Gives whether the kernel
+    /// does not know it any more.
+    pub fn forget(&self, id: NodeId, count: u64) -> bool {
         let mut gone = Vec::new();
+        let mut unknown = true;
         {
             let mut shard = self.shard(id).lock();
             if let Some(slot) = shard.get_mut(&id) {
                 slot.lookups = slot.lookups.saturating_sub(count);
+                unknown = slot.lookups == 0;
             }
         }
         self.release(id, &mut gone);
@@ -99,6 +102,7 @@ impl Table {
                 self.release(parent, &mut gone);
             }
         }
+        unknown
     }
 
     /// How many nodes are known.

@@ -154,6 +154,8 @@ impl FileSystem {
         let source = Source {
             epoch: node.epoch(),
             file: Arc::new(file),
+            writable: true,
+            appends: false,
         };
         let handle = self.files.insert(OpenFile {
             node,

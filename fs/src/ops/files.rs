@@ -2,7 +2,8 @@
 //!
 //! A file of a layer that is opened for writing is not copied yet: the first change does it. A handle
 //! opened before a copy-up sees what is written after it (C5): it compares the node's epoch with its own
-//! and opens the data anew where it now lies.
+//! and opens the data anew where it now lies. Files that the kernel does not tell us of opening
+//! ([`Opened::Node`]) are opened by the first request that needs their data.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
 use crate::sys::at::At;
 use crate::sys::lock::RwLock;
-use crate::types::{Handle, Kind, NodeId, Seek};
+use crate::types::{Handle, Kind, NodeId, Opened, Seek};
 
 impl FileSystem {
     /// Opens a file; `flags` as of open(2), of which the access mode, `O_TRUNC` and `O_NOATIME` count.
@@ -54,73 +55,142 @@ impl FileSystem {
         Ok(self.files.insert(OpenFile { node, how, source }))
     }
 
+    /// Gives up a handle whose file is used without one from now on.
+    pub fn leave_unopened(&self, handle: Handle) {
+        if let Some(open) = self.files.remove(handle) {
+            self.unopened.keep(&open.node, open.source.read().clone());
+        }
+    }
+
     /// A fd of the data, wherever it is.
     fn open_data(&self, node: &Node, how: How) -> Result<Source> {
         let state = node.state.read();
         let epoch = node.epoch();
-        let file = match (state.data_in_layer(), state.upper()) {
-            (Some(lower), _) => lower.open()?,
+        let (file, appends) = match (state.data_in_layer(), state.upper()) {
+            (Some(lower), _) => (lower.open()?, false),
             (None, Some(place)) => self.at_anchor(&state, place, |at| open_at(at, how))?,
             (None, None) => return Err(Error::Damaged),
         };
         Ok(Source {
             epoch,
             file: Arc::new(file),
+            writable: how.writable,
+            appends,
         })
     }
 
+    /// The node of a file, and its data.
+    fn source(&self, opened: Opened) -> Result<(Arc<Node>, Source)> {
+        match opened {
+            Opened::Handle(handle) => {
+                let open = self.files.get(handle)?;
+                Ok((open.node.clone(), self.source_of(&open)?))
+            }
+            Opened::Node { node, noatime } => {
+                let node = self.node(node)?;
+                let source = match noatime && !self.noatime {
+                    true => self.open_data(&node, How::reading(true))?,
+                    false => self.source_unopened(&node, false)?,
+                };
+                Ok((node, source))
+            }
+        }
+    }
+
+    /// The data of a file that was not opened: the fd kept for it, or a fresh one, which is kept.
+    fn source_unopened(&self, node: &Arc<Node>, writable: bool) -> Result<Source> {
+        let kept = self.unopened.get(node);
+        if let Some(kept) = kept.filter(|kept| kept.writable || !writable) {
+            return Ok(kept);
+        }
+        let how = How {
+            writable,
+            append: writable,
+            noatime: self.noatime,
+        };
+        let fresh = self.open_data(node, how)?;
+        self.unopened.keep(node, fresh.clone());
+        Ok(fresh)
+    }
+
     /// The fd of an open file's data, opened anew if the data has moved.
-    fn source(&self, open: &OpenFile) -> Result<Arc<OwnedFd>> {
+    fn source_of(&self, open: &OpenFile) -> Result<Source> {
         {
             let source = open.source.read();
             if source.epoch == open.node.epoch() {
-                return Ok(source.file.clone());
+                return Ok(source.clone());
             }
         }
         let fresh = self.open_data(&open.node, open.how)?;
-        let file = fresh.file.clone();
-        *open.source.write() = fresh;
-        Ok(file)
+        *open.source.write() = fresh.clone();
+        Ok(fresh)
     }
 
-    /// The fd of an open file's data, in the upper and fit for writing.
-    fn sink(&self, open: &OpenFile) -> Result<Arc<OwnedFd>> {
-        if !open.how.writable {
-            return Err(Error::BadHandle);
+    /// A file's data, in the upper and fit for writing.
+    fn sink(&self, opened: Opened) -> Result<Source> {
+        match opened {
+            Opened::Handle(handle) => {
+                let open = self.files.get(handle)?;
+                if !open.how.writable {
+                    return Err(Error::BadHandle);
+                }
+                self.raise_data(&open.node)?;
+                self.source_of(&open)
+            }
+            Opened::Node { node, .. } => {
+                let node = self.node(node)?;
+                self.upper()?;
+                self.raise_data(&node)?;
+                self.source_unopened(&node, true)
+            }
         }
-        if self.data_in_layer(&open.node) {
-            self.raise(&open.node, Need::Data)?;
+    }
+
+    fn raise_data(&self, node: &Arc<Node>) -> Result<()> {
+        match self.data_in_layer(node) {
+            true => self.raise(node, Need::Data),
+            false => Ok(()),
         }
-        self.source(open)
     }
 
     /// Reads at `offset` into `buffer`; fewer bytes than asked only at the end of the file.
-    pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let file = self.source(&*self.files.get(handle)?)?;
-        read_at(&file, offset, buffer, ReadWriteFlags::empty())
+    pub fn read(&self, from: impl Into<Opened>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let (_, source) = self.source(from.into())?;
+        read_at(&source.file, offset, buffer, ReadWriteFlags::empty())
     }
 
     /// As [`Self::read`], if the bytes are in memory already.
     ///
     /// # Errors
     /// EAGAIN where a disk would have to be waited for.
-    pub fn read_cached(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let file = self.source(&*self.files.get(handle)?)?;
-        match read_at(&file, offset, buffer, ReadWriteFlags::NOWAIT) {
+    pub fn read_cached(
+        &self,
+        from: impl Into<Opened>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let (_, source) = self.source(from.into())?;
+        match read_at(&source.file, offset, buffer, ReadWriteFlags::NOWAIT) {
             // A file system that cannot tell.
             Err(Error::Sys(Errno::OPNOTSUPP)) => {
-                read_at(&file, offset, buffer, ReadWriteFlags::empty())
+                read_at(&source.file, offset, buffer, ReadWriteFlags::empty())
             }
             other => other,
         }
     }
 
     /// Writes `data` at `offset`; fewer bytes than given only where an error follows on the next call.
-    pub fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        let file = self.sink(&*self.files.get(handle)?)?;
+    ///
+    /// # Errors
+    /// EPERM: not at the end of a file that may only be appended to.
+    pub fn write(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
+        let sink = self.sink(to.into())?;
+        if sink.appends && offset != At::Fd(sink.file.as_fd()).stat()?.st_size.cast_unsigned() {
+            return Err(Error::Sys(Errno::PERM));
+        }
         let mut done = 0;
         while done < data.len() {
-            match pwrite(&file, &data[done..], offset + done as u64) {
+            match pwrite(&sink.file, &data[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(Errno::INTR) => {}
@@ -133,61 +203,71 @@ impl FileSystem {
 
     /// The last close.
     pub fn release(&self, handle: Handle) {
-        self.files.remove(handle);
+        drop(self.files.remove(handle));
     }
 
     /// Brings a file's data (and metadata, unless `data_only`) to disk, with its names and all
     /// directories above them that were copied up (F1). A file that is still a layer's has nothing to
     /// bring.
-    pub fn fsync(&self, handle: Handle, data_only: bool) -> Result<()> {
-        let open = self.files.get(handle)?;
+    pub fn fsync(&self, opened: impl Into<Opened>, data_only: bool) -> Result<()> {
+        let opened = opened.into();
+        let node = match opened {
+            Opened::Handle(handle) => self.files.get(handle)?.node.clone(),
+            Opened::Node { node, .. } => self.node(node)?,
+        };
         let Some(upper) = &self.upper else {
             return Ok(());
         };
-        if upper.volatile || !open.node.in_upper() {
+        if upper.volatile || !node.in_upper() {
             return Ok(());
         }
-        let file = match self.data_in_layer(&open.node) {
+        let file = match self.data_in_layer(&node) {
             // A metadata-only copy: the data is safe below, the metadata is what counts.
-            true => self.with_upper(&open.node, |at| Ok(Arc::new(at.open(OFlags::RDONLY)?)))?,
-            false => self.source(&open)?,
+            true => self.with_upper(&node, |at| Ok(Arc::new(at.open(OFlags::RDONLY)?)))?,
+            false => self.source(opened)?.1.file,
         };
         match data_only {
             true => fdatasync(&file)?,
             false => fsync(&file)?,
         }
-        self.sync_around(upper, &open.node, &file)
+        self.sync_around(upper, &node, &file)
     }
 
     /// fallocate(2), with the modes the upper's file system knows.
-    pub fn fallocate(&self, handle: Handle, offset: u64, length: u64, mode: i32) -> Result<()> {
-        let file = self.sink(&*self.files.get(handle)?)?;
+    pub fn fallocate(
+        &self,
+        opened: impl Into<Opened>,
+        offset: u64,
+        length: u64,
+        mode: i32,
+    ) -> Result<()> {
+        let file = self.sink(opened.into())?.file;
         let mode = FallocateFlags::from_bits(mode.cast_unsigned()).ok_or(Error::Unsupported)?;
         Ok(fallocate(&file, mode, offset, length)?)
     }
 
     /// The next data or hole at or after `offset`; ENXIO past the end.
-    pub fn seek(&self, handle: Handle, offset: u64, what: Seek) -> Result<u64> {
-        let file = self.source(&*self.files.get(handle)?)?;
+    pub fn seek(&self, opened: impl Into<Opened>, offset: u64, what: Seek) -> Result<u64> {
+        let (_, source) = self.source(opened.into())?;
         let position = match what {
             Seek::Data => SeekFrom::Data(offset),
             Seek::Hole => SeekFrom::Hole(offset),
         };
-        Ok(seek(file.as_fd(), position)?)
+        Ok(seek(source.file.as_fd(), position)?)
     }
 
     /// copy_file_range(2) between two open files; EXDEV where the file systems below cannot, upon which
     /// the kernel copies by itself.
     pub fn copy_file_range(
         &self,
-        from: Handle,
+        from: impl Into<Opened>,
         from_offset: u64,
-        to: Handle,
+        to: impl Into<Opened>,
         to_offset: u64,
         length: u64,
     ) -> Result<usize> {
-        let to = self.sink(&*self.files.get(to)?)?;
-        let from = self.source(&*self.files.get(from)?)?;
+        let to = self.sink(to.into())?.file;
+        let from = self.source(from.into())?.1.file;
         let (mut source, mut target) = (from_offset, to_offset);
         // A reply counts bytes in 32 bits; the caller goes on from there.
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
@@ -214,9 +294,9 @@ fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8], flags: ReadWriteFlags
     Ok(done)
 }
 
-/// Opens a file of the upper. Offsets come from the kernel, so `O_APPEND` is only asked for where the
+/// Opens a file of the upper; gives also whether it is for appending only. Offsets come from the kernel, so `O_APPEND` is only asked for where the
 /// file demands it (chattr +a); `O_NOATIME` only where we may.
-fn open_at(at: At<'_>, how: How) -> Result<OwnedFd> {
+fn open_at(at: At<'_>, how: How) -> Result<(OwnedFd, bool)> {
     let access = if how.writable {
         OFlags::RDWR
     } else {
@@ -230,12 +310,13 @@ fn open_at(at: At<'_>, how: How) -> Result<OwnedFd> {
     match at.open(access | quiet) {
         Err(Errno::PERM) if how.append && how.writable => {}
         Err(Errno::PERM) if how.noatime => {}
-        other => return Ok(other?),
+        other => return Ok((other?, false)),
     }
-    let append = if how.append {
+    let appends = how.append && how.writable;
+    let append = if appends {
         OFlags::APPEND
     } else {
         OFlags::empty()
     };
-    Ok(at.open(access | append)?)
+    Ok((at.open(access | append)?, appends))
 }

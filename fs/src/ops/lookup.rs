@@ -85,7 +85,9 @@ impl FileSystem {
 
     /// Takes back `count` lookups of `node`.
     pub fn forget(&self, node: NodeId, count: u64) {
-        self.table.forget(node, count);
+        if self.table.forget(node, count) {
+            self.unopened.forget(node);
+        }
     }
 
     /// What `name` means in `parent`, whose names are held; `None` if nothing.

@@ -55,7 +55,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::inode::{Handles, Node, Table};
+use crate::inode::{Handles, Node, Table, Unopened};
 use crate::sys::fdcache::FdCache;
 use crate::sys::lock::Mutex;
 use crate::types::{Metacopy, NodeId};
@@ -72,6 +72,7 @@ pub struct FileSystem {
     upper: Option<Upper>,
     table: Table,
     files: Handles,
+    unopened: Unopened,
     fds: Arc<FdCache>,
     metacopy: Metacopy,
     noatime: bool,

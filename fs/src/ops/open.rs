@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use super::FileSystem;
 use super::settle::Waiting;
 use crate::error::{OpenError, Result};
-use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, UpperPlace};
+use crate::inode::{Anchor, Directory, Handles, Node, Place, State, Table, Unopened, UpperPlace};
 use crate::layer::Trust;
 use crate::marks::{Found, Opaque};
 use crate::sys::fdcache::FdCache;
@@ -57,6 +57,7 @@ impl FileSystem {
             upper,
             table: Table::new(root),
             files: Handles::default(),
+            unopened: Unopened::default(),
             fds,
             metacopy: config.metacopy,
             noatime: config.noatime,

@@ -61,6 +61,8 @@ impl FileSystem {
         let source = RwLock::new(Source {
             epoch: node.epoch(),
             file,
+            writable: true,
+            appends: false,
         });
         let how = How {
             writable: true,

@@ -278,6 +278,7 @@ fn open_object(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
                 handle: Handle(own.fh),
                 offset: own.offset,
                 size: own.size,
+                noatime: own.flags.cast_signed() & libc::O_NOATIME != 0,
             }
         }
         Opcode::Readdir | Opcode::Readdirplus => {

@@ -24,7 +24,7 @@ use super::request::{CopyFileRange, Header, Request};
 use super::stats::Stats;
 use crate::error::{Error, Result};
 use crate::ops::FileSystem;
-use crate::types::{DirEntry, Entry, Handle, NodeId, RenameMode, Seek, SetXattrMode};
+use crate::types::{DirEntry, Entry, Handle, NodeId, Opened, RenameMode, Seek, SetXattrMode};
 
 /// Most that one COPY_FILE_RANGE copies: the older reply counts in 32 bits, and read(2) has this limit.
 const MAX_COPY: u64 = 0x7fff_f000;
@@ -61,6 +61,8 @@ pub(super) struct Service {
     /// What [`ioctl::SERVER`] tells.
     pub(super) server: Option<[u64; 2]>,
     pub(super) connection: Connection,
+    /// Whether the kernel can do without OPEN and RELEASE, and may.
+    pub(super) no_open: bool,
     /// Whether the kernel can do without OPENDIR, and may.
     pub(super) no_opendir: bool,
     pub(super) stats: Stats,
@@ -141,9 +143,11 @@ impl Service {
                 handle,
                 offset,
                 size,
+                noatime,
             } => {
                 let size = room.len().min(size as usize);
-                match fs.read_cached(handle, offset, &mut room[..size]) {
+                let from = opened_file(header.node, handle, noatime);
+                match fs.read_cached(from, offset, &mut room[..size]) {
                     Err(Error::Sys(rustix::io::Errno::AGAIN)) => true,
                     other => return Some(other.map_err(Errno::from).into()),
                 }
@@ -220,6 +224,14 @@ impl Service {
 
     fn created(&self, entry: &Entry, handle: Handle, flags: i32, room: &mut [u8]) -> Reply {
         let length = put(room, &encode::entry(entry, self.policy.timeout))?;
+        let handle = match self.no_open {
+            // Its close will not be told.
+            true => {
+                self.file_system.leave_unopened(handle);
+                Handle::NONE
+            }
+            false => handle,
+        };
         let opened = opened(handle, self.policy.open_file(flags));
         Ok(length + put(&mut room[length..], &opened)?)
     }
@@ -263,6 +275,8 @@ impl Service {
     fn open_objects(&self, header: &Header, request: &Request<'_>, room: &mut [u8]) -> Reply {
         let (fs, node) = (&self.file_system, header.node);
         match *request {
+            // The kernel asks only once: it then reads and writes without.
+            Request::Open { .. } if self.no_open => Err(Errno(libc::ENOSYS)),
             Request::Open { flags } => {
                 let handle = fs.open_file(node, open_flags(flags))?;
                 Ok(put(room, &opened(handle, self.policy.open_file(flags)))?)
@@ -270,14 +284,19 @@ impl Service {
             // Listing needs no handle. A kernel that can do without one asks only once, and keeps what
             // it has read of directories; where it may not keep it, it must ask each time.
             Request::Opendir if self.no_opendir => Err(Errno(libc::ENOSYS)),
-            Request::Opendir => Ok(put(room, &opened(Handle(0), self.policy.open_directory()))?),
+            Request::Opendir => Ok(put(
+                room,
+                &opened(Handle::NONE, self.policy.open_directory()),
+            )?),
             Request::Read {
                 handle,
                 offset,
                 size,
+                noatime,
             } => {
                 let size = room.len().min(size as usize);
-                Ok(fs.read(handle, offset, &mut room[..size])?)
+                let from = opened_file(node, handle, noatime);
+                Ok(fs.read(from, offset, &mut room[..size])?)
             }
             Request::Write {
                 handle,
@@ -286,7 +305,8 @@ impl Service {
                 kill,
             } => {
                 self.drop_privileges(node, kill)?;
-                written(fs.write(handle, offset, data)?, room)
+                let to = opened_file(node, handle, false);
+                written(fs.write(to, offset, data)?, room)
             }
             // Nothing is held back here: the kernel need not tell of a close.
             Request::Flush => Err(Errno(libc::ENOSYS)),
@@ -295,7 +315,9 @@ impl Service {
                 Ok(0)
             }
             Request::Releasedir | Request::Destroy => Ok(0),
-            Request::Fsync { handle, data_only } => empty(fs.fsync(handle, data_only)),
+            Request::Fsync { handle, data_only } => {
+                empty(fs.fsync(opened_file(node, handle, false), data_only))
+            }
             Request::Fsyncdir { data_only } => empty(fs.fsyncdir(node, data_only)),
             Request::Fallocate {
                 handle,
@@ -304,19 +326,21 @@ impl Service {
                 mode,
             } => {
                 self.drop_privileges(node, header.caller.uid != 0)?;
-                empty(fs.fallocate(handle, offset, length, mode))
+                let file = opened_file(node, handle, false);
+                empty(fs.fallocate(file, offset, length, mode))
             }
             Request::Lseek {
                 handle,
                 offset,
                 whence,
             } => {
-                let offset = self.seek(handle, offset, whence)?;
+                let file = opened_file(node, handle, false);
+                let offset = self.seek(file, offset, whence)?;
                 Ok(put(room, &abi::LseekOut { offset })?)
             }
             Request::CopyFileRange(ref copy) => {
                 self.drop_privileges(copy.to_node, header.caller.uid != 0)?;
-                self.copy_file_range(copy, room)
+                self.copy_file_range(node, copy, room)
             }
             Request::Readdir { offset, size, plus } => {
                 self.readdir(node, offset, Listing::new(room, size), plus)
@@ -360,7 +384,7 @@ impl Service {
         Ok(list.len())
     }
 
-    fn seek(&self, handle: Handle, offset: i64, whence: i32) -> Result<u64> {
+    fn seek(&self, file: Opened, offset: i64, whence: i32) -> Result<u64> {
         // Only these two reach us; the kernel moves the offset by itself.
         let what = match whence {
             libc::SEEK_DATA => Seek::Data,
@@ -370,14 +394,14 @@ impl Service {
         // A negative offset lies in no file: ENXIO, as ext4 says.
         let outside = Error::Sys(rustix::io::Errno::NXIO);
         let offset = u64::try_from(offset).map_err(|_| outside)?;
-        self.file_system.seek(handle, offset, what)
+        self.file_system.seek(file, offset, what)
     }
 
-    fn copy_file_range(&self, copy: &CopyFileRange, room: &mut [u8]) -> Reply {
+    fn copy_file_range(&self, from_node: NodeId, copy: &CopyFileRange, room: &mut [u8]) -> Reply {
         let count = self.file_system.copy_file_range(
-            copy.from,
+            opened_file(from_node, copy.from, false),
             copy.from_offset,
-            copy.to,
+            opened_file(copy.to_node, copy.to, false),
             copy.to_offset,
             copy.length.min(MAX_COPY),
         )?;
@@ -418,6 +442,14 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 fn empty(result: Result<()>) -> Reply {
     result?;
     Ok(0)
+}
+
+/// The file that a request means: what it opened, or what its node is.
+fn opened_file(node: NodeId, handle: Handle, noatime: bool) -> Opened {
+    match handle {
+        Handle::NONE => Opened::Node { node, noatime },
+        handle => Opened::Handle(handle),
+    }
 }
 
 fn opened(handle: Handle, open_flags: u32) -> abi::OpenOut {

@@ -57,7 +57,7 @@ impl Policy {
             // The layers may change behind us: a new mtime or size must drop the pages.
             wanted |= init::AUTO_INVAL_DATA;
         } else {
-            wanted |= init::NO_OPENDIR_SUPPORT;
+            wanted |= init::NO_OPEN_SUPPORT | init::NO_OPENDIR_SUPPORT;
         }
         wanted
     }

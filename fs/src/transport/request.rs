@@ -91,6 +91,8 @@ pub(super) enum Request<'a> {
         handle: Handle,
         offset: u64,
         size: u32,
+        /// The file was opened with `O_NOATIME`.
+        noatime: bool,
     },
     Write {
         handle: Handle,

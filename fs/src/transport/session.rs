@@ -120,6 +120,7 @@ fn open_connection(
         // Only a process that ends after serving can be waited for.
         server: options.stop_on_signals.then(this_server).flatten(),
         connection,
+        no_open: agreed & init::NO_OPEN_SUPPORT != 0,
         no_opendir: agreed & init::NO_OPENDIR_SUPPORT != 0,
         stats: Stats::default(),
         transport: match agreed & init::OVER_IO_URING {
