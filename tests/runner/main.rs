@@ -5,6 +5,7 @@ mod attach;
 mod bad_input;
 mod cleanup;
 mod detach;
+mod exec;
 mod exit;
 mod images;
 mod isolation;

@@ -12,6 +12,7 @@ mod classic;
 mod completion;
 mod create;
 mod ended;
+mod exec;
 mod format;
 mod images;
 mod import;
@@ -89,6 +90,8 @@ enum Verb {
     Wait(wait::Args),
     /// Follow the streams of a container that runs
     Attach(attach::Args),
+    /// Run another command in a container that runs
+    Exec(exec::Args),
     /// Show what a container has said
     Logs(logs::Args),
     /// List containers
@@ -150,6 +153,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Pause(args) => pause::run(&args, &owned(&root)?),
         Verb::Unpause(args) => unpause::run(&args, &owned(&root)?),
         Verb::Wait(args) => wait::run(&args, &owned(&root)?),
+        Verb::Exec(args) => exec::run(&args, &owned(&root)?),
         Verb::Attach(args) => attach::run(&args, &owned(&root)?),
         Verb::Logs(args) => logs::run(&args, &owned(&root)?),
         Verb::Ps(args) => ps::run(&args, &owned(&root)?),

@@ -32,7 +32,7 @@ mod relay;
 pub mod signals;
 pub mod spec;
 pub mod state;
-mod terminal;
+pub(crate) mod terminal;
 pub mod volume;
 
 pub use id::Id;
@@ -40,3 +40,4 @@ pub use keys::Keys;
 pub use lock::Lock;
 pub use names::check_name;
 pub use protocol::Ended;
+pub(crate) use protocol::Exec;

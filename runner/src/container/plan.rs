@@ -1,7 +1,8 @@
 //! From a specification to the plans that `mounts` and `init` carry out. Nothing is changed here.
 
 use super::directory::Directory;
-use super::spec::Spec;
+use super::protocol::Exec;
+use super::spec::{Rights, Spec};
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::View;
 use crate::error::{Error, Result};
@@ -86,15 +87,44 @@ pub(super) fn init(
         mounts: mounts(spec, directory, cgroups, &devices),
         hostname: spec.hostname.clone(),
         network,
-        args: spec.command.args(),
-        env: spec.command.env.clone(),
-        cwd: spec.command.cwd.clone(),
-        user: spec.command.user.clone(),
+        program: init::Program {
+            args: spec.command.args(),
+            env: spec.command.env.clone(),
+            cwd: spec.command.cwd.clone(),
+            user: spec.command.user.clone(),
+            capabilities: spec.rights.capabilities()?,
+            filter: spec.rights.filter()?,
+            no_new_privileges: spec.rights.no_new_privileges,
+        },
         terminal: spec.command.terminal.then_some(terminal),
         small_init: spec.command.small_init,
-        capabilities: spec.rights.capabilities()?,
-        filter: spec.rights.filter()?,
-        no_new_privileges: spec.rights.no_new_privileges,
+    })
+}
+
+/// What a command does that joins the container.
+pub(super) fn exec(spec: &Spec, exec: &Exec) -> Result<init::Program> {
+    let rights = match exec.privileged {
+        true => &Rights {
+            privileged: true,
+            no_new_privileges: false,
+            ..spec.rights.clone()
+        },
+        false => &spec.rights,
+    };
+    let mut env = spec.command.env.clone();
+    for (name, value) in &exec.env {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
+    }
+    let own = &spec.command;
+    Ok(init::Program {
+        args: exec.args.clone(),
+        env,
+        cwd: exec.cwd.clone().unwrap_or_else(|| own.cwd.clone()),
+        user: exec.user.clone().unwrap_or_else(|| own.user.clone()),
+        capabilities: rights.capabilities()?,
+        filter: rights.filter()?,
+        no_new_privileges: rights.no_new_privileges,
     })
 }
 

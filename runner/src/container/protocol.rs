@@ -10,6 +10,8 @@
 //!     Attach + pipes ─>                <─ Done
 //!     Signal, Resize, Unread ─>        no answer
 //!     Kill, Pause, Resume, ... ─>      <─ Done, or Refused
+//!     Exec + pipes ─>                  a process of its own answers from now on:
+//!     Signal, Resize ─>                <─ Terminal, Started, Exited, or Failed
 //!     Stop, Wait ─>
 //!     <─ Exited                        everything is undone, the state is written
 //!     <─ Warning*                      what could not be undone
@@ -62,6 +64,25 @@ pub(super) enum Request {
     Unpause,
     /// Tell when the command ends.
     Wait,
+    /// Run another command in the container; the pipes come along, all three or none.
+    Exec(Exec),
+}
+
+/// Another command in a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    /// Command and arguments.
+    pub(crate) args: Vec<String>,
+    /// Added to the container's own environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Instead of the container's own.
+    pub(crate) cwd: Option<PathBuf>,
+    /// Instead of the container's own.
+    pub(crate) user: Option<String>,
+    /// A pseudo terminal of this size.
+    pub(crate) terminal: Option<TerminalSize>,
+    /// All rights, whatever those of the container are.
+    pub(crate) privileged: bool,
 }
 
 /// Which streams a client follows; a pipe comes along for each, in this order.
@@ -84,6 +105,8 @@ pub(super) enum Event {
     Warning(String),
     /// The command runs.
     Started,
+    /// The master of the command's terminal comes along.
+    Terminal,
     /// The container could not be started: one line, and the exit code.
     Failed { message: String, code: u8 },
     /// What was asked for is done.

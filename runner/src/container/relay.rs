@@ -15,6 +15,7 @@ use rustix::io::{Errno, read, write};
 use rustix::pipe::{SpliceFlags, splice};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 const BUFFER: usize = 64 << 10;
@@ -24,6 +25,8 @@ const SPLICE: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Relay {
     stop: Arc<OwnedFd>,
+    /// With `stop`: only when nothing is left to be copied.
+    dry: Arc<AtomicBool>,
     ended: Arc<OwnedFd>,
     thread: JoinHandle<End>,
 }
@@ -46,7 +49,12 @@ impl Relay {
     pub(super) fn start(from: OwnedFd, to: OwnedFd, keys: Option<Keys>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let (told, tell) = (Arc::clone(&stop), Arc::clone(&ended));
+        let dry = Arc::new(AtomicBool::new(false));
+        let told = Told {
+            stop: Arc::clone(&stop),
+            dry: Arc::clone(&dry),
+        };
+        let tell = Arc::clone(&ended);
         let thread = thread::Builder::new()
             .name("relay".to_owned())
             .spawn(move || {
@@ -58,6 +66,7 @@ impl Relay {
             })?;
         Ok(Self {
             stop,
+            dry,
             ended,
             thread,
         })
@@ -66,6 +75,13 @@ impl Relay {
     /// Readable when it has ended.
     pub(super) fn ended(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
+    }
+
+    /// Copies what is there already, and stops.
+    pub(super) fn finish(self) -> End {
+        self.dry.store(true, Ordering::Release);
+        signal(&self.stop);
+        self.join()
     }
 
     /// Waits until it has ended by itself.
@@ -86,22 +102,33 @@ fn signal(event: &OwnedFd) {
     let _ = write(event, &1_u64.to_ne_bytes());
 }
 
-fn copy(from: &OwnedFd, to: &OwnedFd, told: &OwnedFd, mut keys: Option<Keys>) -> End {
+/// What a relay is told from outside.
+struct Told {
+    stop: Arc<OwnedFd>,
+    dry: Arc<AtomicBool>,
+}
+
+fn copy(from: &OwnedFd, to: &OwnedFd, told: &Told, mut keys: Option<Keys>) -> End {
+    // More than a pipe holds: who writes without end is not followed to it.
+    let mut last_moves = 64;
     let mut buffer = vec![0; BUFFER];
     let mut can_splice = keys.is_none();
     loop {
         let mut watched = [
             PollFd::new(from, PollFlags::IN),
-            PollFd::new(told, PollFlags::IN),
+            PollFd::new(&*told.stop, PollFlags::IN),
         ];
         match poll(&mut watched, None) {
             Err(Errno::INTR) => continue,
             Err(_) => return End::Source,
             Ok(_) => {}
         }
-        let [_, stop] = watched.map(|fd| !fd.revents().is_empty());
+        let [more, stop] = watched.map(|fd| !fd.revents().is_empty());
         if stop {
-            return End::Told;
+            if !more || last_moves == 0 || !told.dry.load(Ordering::Acquire) {
+                return End::Told;
+            }
+            last_moves -= 1;
         }
         let moved = if can_splice {
             match splice(from, None, to, None, SPLICE, SpliceFlags::MOVE) {

@@ -32,7 +32,7 @@ impl Drop for Raw {
 }
 
 /// The size of the terminal that the user looks at, if there is one.
-pub(super) fn size() -> Option<TerminalSize> {
+pub(crate) fn size() -> Option<TerminalSize> {
     let size = tcgetwinsize(io::stdout())
         .or_else(|_| tcgetwinsize(io::stdin()))
         .or_else(|_| tcgetwinsize(io::stderr()))

@@ -8,9 +8,9 @@
 
 use super::failure::Failure;
 use super::user::{self, Identity};
-use super::{Go, Plan, Report, Stdio, TerminalSize, exec, reaper};
+use super::{Go, Plan, Program, Report, Stdio, TerminalSize, exec, reaper};
 use crate::mounts::apply::{Terminal, Tree};
-use crate::mounts::inroot::{Links, Missing, is_directory};
+use crate::mounts::inroot::{Links, Missing, Root, is_directory};
 use crate::mounts::source::Sources;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::process::{
@@ -57,7 +57,7 @@ pub(super) fn run(plan: &Plan, sources: Sources, stdio: Option<Stdio>, channel: 
     }
 }
 
-fn give_up(channel: &Channel, failure: Failure) -> ! {
+pub(super) fn give_up(channel: &Channel, failure: Failure) -> ! {
     let code = i32::from(failure.exit_code());
     // If the monitor is gone there is nobody to tell.
     let _ = channel.send(&Report::Failed(failure.clipped()), &[]);
@@ -76,7 +76,7 @@ fn wait_for_go(channel: &Channel) -> Result<bool, Failure> {
     }
 }
 
-fn die_with_monitor() -> Result<(), Failure> {
+pub(super) fn die_with_monitor() -> Result<(), Failure> {
     let done = set_parent_process_death_signal(Some(Signal::KILL));
     step("tie", "the process to its monitor", done)
 }
@@ -99,8 +99,8 @@ fn prepare(
     let mut tree = step("", "", Tree::build(&plan.mounts, sources))?;
     step("", "", tree.enter())?;
     let terminal = tree.terminal.take();
-    let identity = user::identify(tree.root(), &plan.user)?;
-    go_to_work(plan, &tree)?;
+    let identity = user::identify(tree.root(), &plan.program.user)?;
+    go_to_work(&plan.program, tree.root(), Missing::Directory)?;
     step("", "", tree.seal(&plan.mounts))?;
     // Keyrings may be missing or refused (seccomp of an outer container): no harm then.
     let _ = new_session_keyring();
@@ -113,7 +113,7 @@ fn prepare(
 }
 
 /// A runner protected from the OOM killer must not hand that on.
-fn allow_oom_kill() -> Result<(), Failure> {
+pub(super) fn allow_oom_kill() -> Result<(), Failure> {
     let (what, path) = ("reset", "/proc/self/oom_score_adj");
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = step(what, path, openat(CWD, path, flags, Mode::empty()))?;
@@ -131,13 +131,11 @@ fn allow_oom_kill() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the work directory if it is missing, and makes it the current one.
-fn go_to_work(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
-    let path = plan.cwd.display().to_string();
+/// Makes the work directory the current one; `missing` says what if it is not there.
+pub(super) fn go_to_work(program: &Program, root: &Root, missing: Missing) -> Result<(), Failure> {
+    let path = program.cwd.display().to_string();
     let what = "work directory";
-    let found = tree
-        .root()
-        .resolve(&plan.cwd, Missing::Directory, Links::Strict);
+    let found = root.resolve(&program.cwd, missing, Links::Strict);
     let found = step(what, &path, found)?;
     if !step(what, &path, is_directory(&found))? {
         return Err(Failure::setup(what, &path, "is not a directory"));
@@ -150,7 +148,7 @@ fn go_to_work(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
     Ok(())
 }
 
-fn use_terminal(
+pub(super) fn use_terminal(
     terminal: &Terminal,
     size: Option<TerminalSize>,
     identity: &Identity,
@@ -173,7 +171,7 @@ fn use_terminal(
     put_stdio([slave, slave, slave])
 }
 
-fn use_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
+pub(super) fn use_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
     let streams = [&stdio.input, &stdio.output, &stdio.error];
     for stream in streams {
         own(stream, identity);
@@ -200,7 +198,7 @@ fn put_stdio([input, output, error]: [&OwnedFd; 3]) -> Result<(), Failure> {
 
 /// Only 0 to 2 and the channel stay open. The caller holds no other descriptor any more; those
 /// of the monitor's frames below are never used again, since this process never returns there.
-fn close_all_but(channel: Channel) -> std::io::Result<Channel> {
+pub(super) fn close_all_but(channel: Channel) -> std::io::Result<Channel> {
     let socket = channel.into_socket();
     let at = std::os::fd::AsRawFd::as_raw_fd(&socket);
     if at == CHANNEL {
@@ -214,13 +212,9 @@ fn close_all_but(channel: Channel) -> std::io::Result<Channel> {
 }
 
 fn become_command(plan: &Plan, identity: &Identity) -> Result<Infallible, Failure> {
-    let mut env = plan.env.clone();
-    if !env.iter().any(|(key, _)| key == "HOME") {
-        env.push(("HOME".to_owned(), identity.home.clone()));
-    }
-    umask(Mode::from_raw_mode(0o022));
     let group = plan.terminal.is_some() && plan.small_init;
-    give_up_rights(plan, identity)?;
+    umask(Mode::from_raw_mode(0o022));
+    give_up_rights(&plan.program, identity)?;
     default_signals();
     if plan.small_init {
         // They are waited for, not handled.
@@ -237,9 +231,18 @@ fn become_command(plan: &Plan, identity: &Identity) -> Result<Infallible, Failur
             lead_terminal()?;
         }
     }
+    start(&plan.program, identity)
+}
+
+/// The very last step.
+pub(super) fn start(program: &Program, identity: &Identity) -> Result<Infallible, Failure> {
+    let mut env = program.env.clone();
+    if !env.iter().any(|(key, _)| key == "HOME") {
+        env.push(("HOME".to_owned(), identity.home.clone()));
+    }
     let unblocked = SigSet::empty().thread_set_mask();
     step("unblock", "signals", unblocked)?;
-    Err(exec::exec(&plan.args, &env))
+    Err(exec::exec(&program.args, &env))
 }
 
 /// Below the small init the command is a process group of its own, in the foreground.
@@ -251,11 +254,11 @@ fn lead_terminal() -> Result<(), Failure> {
     step(what, "the terminal", tcsetpgrp(rustix::stdio::stdin(), me))
 }
 
-fn give_up_rights(plan: &Plan, identity: &Identity) -> Result<(), Failure> {
-    step("", "", plan.capabilities.drop_bounding())?;
-    if !plan.no_new_privileges {
+pub(super) fn give_up_rights(program: &Program, identity: &Identity) -> Result<(), Failure> {
+    step("", "", program.capabilities.drop_bounding())?;
+    if !program.no_new_privileges {
         // Allowed by CAP_SYS_ADMIN only, which is about to go.
-        step("", "", plan.filter.install())?;
+        step("", "", program.filter.install())?;
     }
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
     step("set", "supplementary groups", setgroups(&groups))?;
@@ -263,18 +266,18 @@ fn give_up_rights(plan: &Plan, identity: &Identity) -> Result<(), Failure> {
     step("become", "the group", setresgid(gid, gid, gid))?;
     let uid = Uid::from_raw(identity.uid);
     step("become", "the user", setresuid(uid, uid, uid))?;
-    step("", "", plan.capabilities.set(identity.uid))?;
+    step("", "", program.capabilities.set(identity.uid))?;
     // A change of ids forgets it.
     die_with_monitor()?;
-    if plan.no_new_privileges {
+    if program.no_new_privileges {
         let done = rustix::thread::set_no_new_privs(true);
         step("set", "no_new_privs", done)?;
-        step("", "", plan.filter.install())?;
+        step("", "", program.filter.install())?;
     }
     Ok(())
 }
 
 /// Names the step in which `done` failed; empty names for errors that tell it themselves.
-fn step<T, E: Display>(what: &str, on: &str, done: Result<T, E>) -> Result<T, Failure> {
+pub(super) fn step<T, E: Display>(what: &str, on: &str, done: Result<T, E>) -> Result<T, Failure> {
     done.map_err(|error| Failure::setup(what, on, error))
 }

@@ -14,12 +14,15 @@
 //!   <──────── end of the channel ──── exec
 //! ```
 //!
+//! A process that joins later ([`join`]) goes the same way from the user on.
+//!
 //! The monitor is single-threaded when it clones, so the child may run ordinary Rust code. The
 //! child never returns into the monitor's code: it execs or exits.
 
 mod child;
 mod exec;
 mod failure;
+pub mod join;
 mod reaper;
 mod user;
 
@@ -45,6 +48,17 @@ pub struct Plan {
     pub hostname: String,
     /// The network.
     pub network: Inside,
+    /// The command.
+    pub program: Program,
+    /// A pseudo terminal of this size is the command's stdio.
+    pub terminal: Option<TerminalSize>,
+    /// A small init stays as pid 1 and the command is its child.
+    pub small_init: bool,
+}
+
+/// A command in a container, and what it may do.
+#[derive(Debug)]
+pub struct Program {
     /// Command and arguments; the command is looked for in the container's PATH.
     pub args: Vec<String>,
     /// Environment; HOME is added if missing.
@@ -53,10 +67,6 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// `user[:group]` by name or number; empty is root.
     pub user: String,
-    /// A pseudo terminal of this size is the command's stdio.
-    pub terminal: Option<TerminalSize>,
-    /// A small init stays as pid 1 and the command is its child.
-    pub small_init: bool,
     /// What the command may do as root.
     pub capabilities: CapabilitySet,
     /// The system calls it may use.
@@ -93,6 +103,8 @@ struct Go;
 /// From the child to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
+    /// The command's handle comes with it: it has joined.
+    Joined,
     /// The pty's master comes with it.
     Terminal,
     /// It is over.
@@ -140,6 +152,7 @@ impl Waiting {
             match self.channel.receive::<Report>().map_err(lost)? {
                 Received::Message(Report::Terminal, fds) => master = fds.into_iter().next(),
                 Received::Message(Report::Failed(failure), _) => return Err(failure),
+                Received::Message(Report::Joined, _) => {}
                 Received::End => return Ok(master),
             }
         }

@@ -25,6 +25,14 @@ use std::path::Path;
 
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
+fn find(root: &Root, path: &Path, missing: Missing, links: Links) -> Result<OwnedFd, MountError> {
+    let found = root.resolve(path, missing, links);
+    found.map_err(|source| MountError::Target {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Both ends of the container's pseudo terminal.
 #[derive(Debug)]
 pub struct Terminal {
@@ -32,6 +40,28 @@ pub struct Terminal {
     pub master: OwnedFd,
     /// The side of the container's processes.
     pub slave: OwnedFd,
+}
+
+impl Terminal {
+    /// A new one of the devpts at `/dev/pts` below `root`.
+    ///
+    /// # Errors
+    /// There is no devpts, or it has no terminal left (ENOSPC).
+    pub fn open(root: &Root) -> Result<Self, MountError> {
+        let pts = Path::new("/dev/pts");
+        let directory = find(root, pts, Missing::Fail, Links::Refuse)?;
+        expect_magic(&directory, pts, DEVPTS_MAGIC)?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let master = openat(&directory, "ptmx", flags, Mode::empty());
+        let master = kernel("open a terminal in", pts, master)?;
+        expect_magic(&master, pts, DEVPTS_MAGIC)?;
+        kernel("unlock a terminal in", pts, unlockpt(&master))?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = ioctl_tiocgptpeer(&master, flags);
+        let slave = kernel("open the terminal's other side in", pts, slave)?;
+        expect_magic(&slave, pts, DEVPTS_MAGIC)?;
+        Ok(Self { master, slave })
+    }
 }
 
 /// A tree under construction.
@@ -188,28 +218,19 @@ impl Tree {
     }
 
     fn console(&mut self) -> Result<(), MountError> {
-        let (pts, at) = (Path::new("/dev/pts"), Path::new("/dev/console"));
-        let directory = self.find(pts, Missing::Fail, Links::Refuse)?;
-        expect_magic(&directory, pts, DEVPTS_MAGIC)?;
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let master = openat(&directory, "ptmx", flags, Mode::empty());
-        let master = kernel("open a terminal in", pts, master)?;
-        expect_magic(&master, pts, DEVPTS_MAGIC)?;
-        kernel("unlock a terminal in", pts, unlockpt(&master))?;
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = ioctl_tiocgptpeer(&master, flags);
-        let slave = kernel("open the terminal's other side in", pts, slave)?;
-        expect_magic(&slave, pts, DEVPTS_MAGIC)?;
+        let at = Path::new("/dev/console");
+        let terminal = Terminal::open(&self.root)?;
+        let slave = &terminal.slave;
         let target = self.find(at, Missing::File, Links::Refuse)?;
         expect_kind(&target, at, false)?;
         kernel(
             "set the mode of",
             at,
-            fchmod(&slave, Mode::from_raw_mode(0o620)),
+            fchmod(slave, Mode::from_raw_mode(0o620)),
         )?;
-        let copy = kernel("copy", at, mount::copy_object(&slave, false))?;
+        let copy = kernel("copy", at, mount::copy_object(slave, false))?;
         kernel("mount", at, mount::attach(copy, target))?;
-        self.terminal = Some(Terminal { master, slave });
+        self.terminal = Some(terminal);
         Ok(())
     }
 
@@ -281,11 +302,7 @@ impl Tree {
     }
 
     fn find(&self, path: &Path, missing: Missing, links: Links) -> Result<OwnedFd, MountError> {
-        let found = self.root.resolve(path, missing, links);
-        found.map_err(|source| MountError::Target {
-            path: path.to_owned(),
-            source,
-        })
+        find(&self.root, path, missing, links)
     }
 
     fn parent(&self, path: &Path) -> Result<(OwnedFd, std::ffi::OsString), MountError> {

@@ -1,7 +1,7 @@
 //! Processes: clone3 into namespaces, fork, and what a child puts in order before exec.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 
 /// A child made by [`clone_into`], seen from the parent.
@@ -28,15 +28,26 @@ pub enum Forked<T> {
 /// another thread at this moment would stay locked for ever. Refused with `EBUSY` if it is not.
 pub fn clone_into(flags: libc::c_int) -> io::Result<Forked<Child>> {
     single_threaded()?;
+    clone3(flags, libc::SIGCHLD)
+}
+
+/// Forks as [`clone_into`] does, but the child is the caller's brother: its parent is the caller's.
+/// The caller must be single-threaded; that is not checked, since its /proc may not show it.
+pub fn clone_sibling() -> io::Result<Forked<Child>> {
+    // It has the end signal of the caller.
+    clone3(libc::CLONE_PARENT, 0)
+}
+
+fn clone3(flags: libc::c_int, exit_signal: libc::c_int) -> io::Result<Forked<Child>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: an all-zero `clone_args` is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (flags | libc::CLONE_PIDFD) as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     // SAFETY: without CLONE_VM this is fork: the child gets a copy of all memory; `args` lives
-    // over the call and its size is told; no other thread exists (checked above), so no lock of
-    // the allocator can be held.
+    // over the call and its size is told; no other thread exists (callers see to that), so no
+    // lock of the allocator can be held.
     let result = unsafe {
         libc::syscall(
             libc::SYS_clone3,
@@ -69,6 +80,16 @@ pub fn fork() -> io::Result<Forked<i32>> {
     }
 }
 
+/// Waits for a child that ends at once, and whose end is of no other interest.
+pub fn reap(child: i32) {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let child = Pid::from_raw(child);
+    while matches!(
+        waitpid(child, WaitOptions::empty()),
+        Err(rustix::io::Errno::INTR)
+    ) {}
+}
+
 fn single_threaded() -> io::Result<()> {
     // Links of the directory: two of its own, and one per thread.
     let links = std::fs::metadata("/proc/self/task")?.nlink();
@@ -93,6 +114,25 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Closes every descriptor from 3 up but `kept`.
+pub fn close_others(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut kept: Vec<_> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            // SAFETY: as for `close_from`.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+            if result == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = first.max(fd + 1);
+    }
+    close_from(first)
 }
 
 /// Puts a copy of `fd` at the number `at` (closing what was there), marked close-on-exec.

@@ -23,17 +23,27 @@ pub(super) fn environment(
             set(&mut env, name, value);
         }
     }
-    for path in &args.env_file {
-        read_file(&mut env, path)?;
+    add(&mut env, &args.env_file, &args.env)?;
+    Ok(env)
+}
+
+/// Adds what the flags `--env-file` and `-e` say.
+pub(in crate::cli) fn add(
+    env: &mut Vec<(String, String)>,
+    files: &[String],
+    variables: &[String],
+) -> Result<()> {
+    for path in files {
+        read_file(env, path)?;
     }
-    for text in &args.env {
-        take(&mut env, text).map_err(|why| Error::Value {
+    for text in variables {
+        take(env, text).map_err(|why| Error::Value {
             flag: "-e",
             value: text.clone(),
             why,
         })?;
     }
-    Ok(env)
+    Ok(())
 }
 
 fn read_file(env: &mut Vec<(String, String)>, path: &str) -> Result<()> {

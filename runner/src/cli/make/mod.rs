@@ -10,6 +10,7 @@ mod labels;
 mod network;
 mod streams;
 
+pub(super) use environment::add as add_environment;
 pub(super) use flags::Args;
 pub(super) use streams::{following, wanted_streams};
 

@@ -1,7 +1,7 @@
 //! What a command asks of the monitor of a container that runs.
 
 use super::super::directory::Directory;
-use super::super::protocol::{Attach, Ended, Event, Request, SOCKET};
+use super::super::protocol::{Attach, Ended, Event, Exec, Request, SOCKET};
 use crate::error::{Error, Result};
 use crate::sys::channel::{Channel, Received};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -92,6 +92,27 @@ impl Control {
     pub(super) fn attach(self, attach: Attach, pipes: &[OwnedFd]) -> Result<Channel> {
         self.ask(&Request::Attach(attach), pipes)?;
         Ok(self.channel)
+    }
+
+    /// Starts another command; gives the channel to follow, and the master of its terminal.
+    pub(super) fn exec(self, exec: Exec, pipes: &[OwnedFd]) -> Result<(Channel, Option<OwnedFd>)> {
+        self.send(&Request::Exec(exec), pipes)?;
+        let mut master = None;
+        loop {
+            let received = self.channel.receive::<Event>();
+            match received.map_err(Error::system("understand the container's monitor"))? {
+                Received::Message(Event::Terminal, fds) => master = fds.into_iter().next(),
+                Received::Message(Event::Started, _) => return Ok((self.channel, master)),
+                Received::Message(Event::Refused(message), _) => {
+                    return Err(Error::Refused(message));
+                }
+                Received::Message(Event::Failed { message, code }, _) => {
+                    return Err(Error::Monitor { message, code });
+                }
+                Received::Message(..) => {}
+                Received::End => return Err(Error::NotRunning(self.short)),
+            }
+        }
     }
 
     /// Sends a request and waits until it is done.

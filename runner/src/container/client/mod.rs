@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::keys::Keys;
 use super::lock::Lock;
 use super::monitor;
-use super::protocol::{Event, Request};
+use super::protocol::{Event, Exec, Request};
 use crate::error::{Error, Result};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::program;
@@ -87,6 +87,35 @@ pub fn attach(directory: &Directory, following: Following, warn: Warn<'_>) -> Re
     let channel = Control::connect(directory)?.attach(following.request(), &theirs)?;
     drop(theirs);
     Session::new(channel, signals, following, ours, false)?.follow(warn)
+}
+
+/// Runs another command in a container that runs, and follows it to its end.
+pub(crate) fn exec(
+    directory: &Directory,
+    exec: Exec,
+    following: Following,
+    warn: Warn<'_>,
+) -> Result<Outcome> {
+    let signals = session::block_signals(&following)?;
+    let control = Control::connect(directory)?;
+    let (channel, pipes) = if following.terminal {
+        let (channel, master) = control.exec(exec, &[])?;
+        let master = master.ok_or(Error::MonitorDied)?;
+        (channel, Pipes::of_terminal(master, &following)?)
+    } else {
+        let (ours, mut theirs) = Pipes::make(&following)?;
+        if !following.input {
+            let null = File::open("/dev/null").map_err(Error::io("open", "/dev/null"))?;
+            theirs.insert(0, null.into());
+        }
+        (control.exec(exec, &theirs)?.0, ours)
+    };
+    Session::new(channel, signals, following, pipes, true)?.follow(warn)
+}
+
+/// As [`exec`], but returns when the command runs. Nobody sees what it says.
+pub(crate) fn exec_detached(directory: &Directory, exec: Exec) -> Result<()> {
+    Control::connect(directory)?.exec(exec, &[]).map(drop)
 }
 
 /// Executes this program, from where no container can write to it, as the container's monitor,

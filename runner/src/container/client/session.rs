@@ -118,6 +118,16 @@ impl Pipes {
         };
         Ok((ours, theirs))
     }
+
+    /// The master of a terminal, for both directions.
+    pub(super) fn of_terminal(master: OwnedFd, following: &Following) -> Result<Self> {
+        let input = following.input.then(|| copy(master.as_fd())).transpose()?;
+        Ok(Self {
+            input,
+            output: Some(master),
+            error: None,
+        })
+    }
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
@@ -214,9 +224,9 @@ impl Session {
                 }
             }
         }
-        // The pipes are closed by now; what is in them is still copied.
+        // What is in the pipes is still copied; something else in the container may hold them open.
         for (_, output) in self.outputs.drain(..) {
-            output.join();
+            output.finish();
         }
         if let Some(input) = self.input.take() {
             input.stop();
@@ -287,7 +297,7 @@ impl Session {
             Event::Warning(text) => warn(&text),
             Event::Failed { message, code } => *ended = Some(Err(Error::Monitor { message, code })),
             Event::Exited(end) => *ended = Some(Ok(end)),
-            Event::Started | Event::Done | Event::Refused(_) => {}
+            Event::Started | Event::Terminal | Event::Done | Event::Refused(_) => {}
         }
         Ok(true)
     }

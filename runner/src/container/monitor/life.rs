@@ -21,9 +21,10 @@ use crate::init::{self, Stdio, TerminalSize, Waiting};
 use crate::mounts::source::Sources;
 use crate::mounts::union::Served;
 use crate::network::{Attachment, Leftover, Source};
+use crate::sys::process::Child;
 use crate::sys::program;
 use rustix::event::PollFlags;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 /// What was made and must be undone.
@@ -35,6 +36,8 @@ pub(super) struct Life {
     /// The file system process has ended by itself.
     union_lost: bool,
     init: Option<Waiting>,
+    /// Those who look after commands that joined.
+    overseers: Vec<Child>,
 }
 
 /// What a start needs besides the specification.
@@ -91,15 +94,41 @@ impl Life {
         self.init.as_ref().map_or(0, |init| init.child.pid)
     }
 
+    /// The first process's handle.
+    pub(super) fn init(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(|init| init.child.pidfd.as_fd())
+    }
+
     /// Its control group.
     pub(super) fn cgroup(&self) -> Option<&Cgroup> {
         self.cgroup.as_ref()
+    }
+
+    /// Somebody looks after a command that joins.
+    pub(super) fn add_overseer(&mut self, overseer: Child) {
+        self.overseers.push(overseer);
+    }
+
+    /// One of them has ended.
+    pub(super) fn reap_overseer(&mut self, pid: i32) {
+        self.overseers.retain(|overseer| {
+            let ended = overseer.pid == pid;
+            if ended {
+                // How does not matter: its client was told.
+                let _ = exit_code(&overseer.pidfd);
+            }
+            !ended
+        });
     }
 
     /// What to wait for.
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         if let Some(init) = &self.init {
             watch.add(init.child.pidfd.as_fd(), PollFlags::IN, Token::Init);
+        }
+        for overseer in &self.overseers {
+            let token = Token::Overseer(overseer.pid);
+            watch.add(overseer.pidfd.as_fd(), PollFlags::IN, token);
         }
         if let Some(union) = self.union.as_ref().filter(|_| !self.union_lost) {
             watch.add(union.pidfd(), PollFlags::IN, Token::Union);
@@ -157,6 +186,10 @@ impl Life {
         }
         if let Some(cgroup) = &self.cgroup {
             problems.extend(cgroup.kill_all().err().map(Error::from));
+        }
+        for overseer in &self.overseers {
+            // Its command is dead by now.
+            let _ = exit_code(&overseer.pidfd);
         }
         let detached = self
             .network

@@ -4,6 +4,7 @@
 //!   mod      ── the process itself: session, mount namespace, what the client hands over
 //!   oversee  ── lives one after another; the end
 //!     │ requests what others ask for
+//!     │ exec     other commands in the container, each with an overseer
 //!     │ life     what is made for one life, and undone
 //!     │ restart  whether there is another
 //!     │ streams  what the container says and is told; the log
@@ -14,6 +15,7 @@
 //! It stays single-threaded: it clones. It holds the container's lock; whoever finds the lock
 //! free knows that the monitor is dead (see [`super::lock`]).
 
+mod exec;
 mod life;
 mod oversee;
 mod peers;

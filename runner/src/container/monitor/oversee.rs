@@ -200,6 +200,7 @@ impl Monitor {
                     self.stop(None, None);
                 }
                 Token::Union => self.lose_union(),
+                Token::Overseer(pid) => self.life.reap_overseer(pid),
                 Token::Listener => self.accept(),
                 Token::Peer(peer) => self.hear(peer),
                 token => self.streams.act(token),

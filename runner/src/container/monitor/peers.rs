@@ -51,6 +51,12 @@ impl Peers {
         }
     }
 
+    /// The connection of a peer.
+    pub(super) fn channel(&self, id: u32) -> Option<&Channel> {
+        let peer = self.all.iter().find(|peer| peer.id == id)?;
+        Some(&peer.channel)
+    }
+
     /// Forgets a peer: it sees the end of its channel.
     pub(super) fn remove(&mut self, id: u32) {
         self.all.retain(|peer| peer.id != id);

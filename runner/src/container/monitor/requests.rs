@@ -28,6 +28,11 @@ impl Monitor {
             }
             // Once only, by the client that has made this process.
             Request::Launch { .. } => Err("is started already".to_owned()),
+            Request::Exec(wanted) => match self.exec(peer, &wanted, fds) {
+                // The overseer answers.
+                Ok(()) => return,
+                Err(why) => Err(why),
+            },
             Request::Attach(wanted) => said(self.attach(peer, wanted, fds)),
             Request::Kill(number) => self.kill(number),
             Request::Pause => self.pause(),

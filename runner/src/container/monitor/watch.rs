@@ -13,6 +13,8 @@ pub(super) enum Token {
     Signal,
     /// The container's first process has ended.
     Init,
+    /// An overseer of a command that joined has ended.
+    Overseer(i32),
     /// The file system process has ended.
     Union,
     /// Somebody connects.
