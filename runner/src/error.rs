@@ -57,6 +57,17 @@ pub enum Error {
     /// No container of that name or id.
     #[error("no such container: {0}")]
     NoContainer(String),
+    /// No volume of that name.
+    #[error("no such volume: {0}")]
+    NoVolume(String),
+    /// Containers refer to the volume.
+    #[error("volume {name} is in use by {containers}: remove that first (runner rm)")]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// The containers, short.
+        containers: String,
+    },
     /// Neither a container nor anything else of that name.
     #[error("no such object: {0}")]
     NoObject(String),

@@ -20,4 +20,5 @@ mod start;
 mod stop;
 mod streams;
 mod terminal;
+mod volume;
 mod volumes;

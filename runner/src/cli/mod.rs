@@ -33,6 +33,7 @@ mod size;
 mod start;
 mod stop;
 mod unpause;
+mod volume;
 mod wait;
 
 use crate::container::monitor;
@@ -108,6 +109,8 @@ enum Verb {
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
+    /// Make, list and remove volumes
+    Volume(volume::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// Print a manual page
@@ -163,6 +166,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
+        Verb::Volume(args) => volume::run(&args, &owned(&root)?),
         Verb::Completion(args) => completion::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
     }

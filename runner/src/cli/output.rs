@@ -37,6 +37,21 @@ pub(super) fn warn(text: &impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Asks before something is removed for good; anything but yes is no.
+pub(super) fn confirm(what: &str) -> Result<bool> {
+    let mut err = io::stderr();
+    // Nobody to ask if this fails; then nobody says yes.
+    let _ = write!(
+        err,
+        "WARNING! {what}\nAre you sure you want to continue? [y/N] "
+    );
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    read.map_err(Error::system("read the answer"))?;
+    let answer = answer.trim().to_ascii_lowercase();
+    Ok(answer == "y" || answer == "yes")
+}
+
 /// Opens the containers of a root; what could not be cleaned up there is told.
 pub(super) fn open_home(root: &Path) -> Result<Home> {
     let (home, problems) = Home::open(root)?;

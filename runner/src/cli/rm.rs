@@ -11,11 +11,14 @@ use std::path::Path;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   runner rm web 4f1c2a9b0d3e
-  runner rm -f $(runner ps -aq)")]
+  runner rm -f -v $(runner ps -aq)")]
 pub(super) struct Args {
     /// Kill containers that run; no error if there is no such container
     #[arg(short, long)]
     force: bool,
+    /// Remove anonymous volumes with their last container
+    #[arg(short, long)]
+    volumes: bool,
     /// Names, ids, or unique beginnings of ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -24,7 +27,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let home = output::open_home(root)?;
     output::for_each(&args.containers, |wanted| {
-        match remove(&home, wanted, args.force) {
+        match remove(&home, wanted, args) {
             Err(Error::NoContainer(_)) if args.force => Ok(()),
             other => other,
         }
@@ -32,12 +35,12 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
 }
 
 /// Removes a container; one that is alive only by force.
-fn remove(home: &Home, wanted: &str, force: bool) -> Result<()> {
+fn remove(home: &Home, wanted: &str, args: &Args) -> Result<()> {
     let directory = home.find(wanted)?;
     loop {
         match home.settle(&directory)? {
-            Settled::Free(lock) => return home.remove(&directory, lock),
-            Settled::Alive(_) if force => {
+            Settled::Free(lock) => return home.remove(&directory, lock, args.volumes),
+            Settled::Alive(_) if args.force => {
                 let control = Control::connect(&directory);
                 match control.and_then(|c| c.stop(Some(Signal::KILL.as_raw()), Some(0))) {
                     // It has ended by itself meanwhile.

@@ -22,6 +22,7 @@ use super::lock::Lock;
 use super::names::{self, Names, check_name};
 use super::spec::Spec;
 use super::state::{State, Status};
+use super::volume::{self, Volumes};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::image::Store;
@@ -244,20 +245,37 @@ impl Home {
         Ok(())
     }
 
-    /// Removes a container that does not run, under its lock.
-    pub fn remove(&self, directory: &Directory, _lock: Lock) -> Result<()> {
+    /// Removes a container that does not run, under its lock; with `volumes`, also its anonymous
+    /// volumes that no other container refers to.
+    pub fn remove(&self, directory: &Directory, _lock: Lock, volumes: bool) -> Result<()> {
         match directory.spec() {
-            Ok(spec) => self.remove_own(directory, &spec),
+            Ok(spec) => self.remove_own(directory, &spec, volumes),
             Err(_) => self.discard(directory),
         }
     }
 
     /// As [`Home::remove`], for whoever has the lock and the specification already.
-    pub(super) fn remove_own(&self, directory: &Directory, spec: &Spec) -> Result<()> {
+    pub(super) fn remove_own(
+        &self,
+        directory: &Directory,
+        spec: &Spec,
+        volumes: bool,
+    ) -> Result<()> {
         let name = self.name(directory.id())?;
         self.discard(directory)?;
         self.record("destroy", directory, spec, &name);
-        Ok(())
+        match volumes {
+            true => self.free_volumes(spec),
+            false => Ok(()),
+        }
+    }
+
+    /// Frees the anonymous volumes of a container that is gone.
+    fn free_volumes(&self, spec: &Spec) -> Result<()> {
+        let names = spec.volumes.iter().filter_map(|volume| volume.name.clone());
+        let anonymous = |record: &volume::Record| record.anonymous;
+        let volumes = Volumes::at(&self.root);
+        volumes.free(self, names, anonymous).map(drop)
     }
 
     /// Removes all there is of a container: first its directory's name, so that it is gone at
@@ -313,8 +331,12 @@ impl Home {
         network::release(&self.root, directory.id().as_str())?;
         let spec = match directory.spec() {
             Ok(spec) if !spec.remove => spec,
-            // To be removed, or never finished, or gone but for its rests.
-            Ok(_) => return self.discard(directory),
+            // To be removed.
+            Ok(spec) => {
+                self.discard(directory)?;
+                return self.free_volumes(&spec);
+            }
+            // Never finished, or gone but for its rests.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return self.discard(directory);
             }

@@ -286,6 +286,8 @@ mod tests {
     #[test]
     fn outer_mounts_come_first() {
         let volume = |target: &str| Volume {
+            name: None,
+            copy: false,
             source: PathBuf::from("/etc"),
             target: PathBuf::from(target),
             read_only: true,

@@ -270,3 +270,33 @@ fn by_hand(from: &OwnedFd, to: &File, start: u64, end: u64) -> rustix::io::Resul
     }
     Ok(at - start)
 }
+
+/// Copies all below the directory `from` into the empty directory `to`; owner and mode of `to` become
+/// those of `from`.
+///
+/// # Errors
+/// What cannot be read or made.
+pub fn copy_directory(from: &OwnedFd, to: OwnedFd) -> Result<(), super::ImageError> {
+    let wrong = |what: &str| super::ImageError::Input {
+        origin: "the image's directory".to_owned(),
+        why: what.to_owned(),
+    };
+    let mut tree = Tree::new(to);
+    // Nothing is to be left out: this directory is not below `from`.
+    let nothing = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let nothing = nothing.map_err(|errno| wrong(&errno.to_string()))?;
+    copy(from, &mut tree, &nothing, ImportLimits::default()).map_err(|stop| match stop {
+        Stop::Damage(damage) => wrong(&damage.why),
+        Stop::Entry { path, why } => wrong(&format!("{path}: {why}")),
+        Stop::Limit(why) => wrong(&why),
+    })?;
+    let to = tree.finish().map_err(|why| wrong(&why))?;
+    let stat = rustix::fs::fstat(from).map_err(|errno| wrong(&errno.to_string()))?;
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
+    rustix::fs::fchown(&to, Some(uid), Some(gid))
+        .and_then(|()| rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)))
+        .map_err(|errno| wrong(&errno.to_string()))
+}

@@ -29,6 +29,7 @@ mod store;
 mod tree;
 mod unpack;
 
+pub use copy::copy_directory;
 pub use error::ImageError;
 pub use record::{Config, Record};
 pub use reference::Reference;

@@ -130,7 +130,11 @@ fn host_config(spec: &Spec) -> Value {
         .iter()
         .map(|v| {
             let mode = if v.read_only { ":ro" } else { "" };
-            format!("{}:{}{mode}", v.source.display(), v.target.display())
+            let source = match &v.name {
+                Some(name) => name.clone(),
+                None => v.source.display().to_string(),
+            };
+            format!("{source}:{}{mode}", v.target.display())
         })
         .collect();
     let tmpfs: Map<String, Value> = spec
@@ -178,13 +182,25 @@ fn log(choice: LogChoice) -> Value {
 
 fn mounts(spec: &Spec) -> Value {
     let volumes = spec.volumes.iter().map(|v| {
+        let Some(name) = &v.name else {
+            return json!({
+                "Type": "bind",
+                "Source": v.source,
+                "Destination": v.target,
+                "Mode": if v.read_only { "ro" } else { "" },
+                "RW": !v.read_only,
+                "Propagation": if v.slave { "rslave" } else { "rprivate" },
+            });
+        };
         json!({
-            "Type": "bind",
+            "Type": "volume",
+            "Name": name,
+            "Driver": "local",
             "Source": v.source,
             "Destination": v.target,
             "Mode": if v.read_only { "ro" } else { "" },
             "RW": !v.read_only,
-            "Propagation": if v.slave { "rslave" } else { "rprivate" },
+            "Propagation": "",
         })
     });
     let tmpfs = spec.tmpfs.iter().map(|t| {

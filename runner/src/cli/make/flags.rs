@@ -61,9 +61,16 @@ pub(in crate::cli) struct Args {
     /// Run a small init as pid 1 that passes signals on and reaps processes
     #[arg(long)]
     pub(in crate::cli) init: bool,
-    /// Show a host path in the container (options: ro, rw, rslave, nosuid, nodev, noexec)
-    #[arg(short, long, value_name = "HOST:CONTAINER[:OPTIONS]")]
+    /// Show a host path or a volume in the container (options: ro, rw, nocopy, rslave, nosuid,
+    /// nodev, noexec)
+    #[arg(short, long, value_name = "[HOST:|NAME:]CONTAINER[:OPTIONS]")]
     pub(in crate::cli) volume: Vec<String>,
+    /// The same in other words: type=bind|volume|tmpfs,source=,target=,readonly,...
+    #[arg(long, value_name = "FIELD=VALUE,...")]
+    pub(in crate::cli) mount: Vec<String>,
+    /// Show what another container has mounted, at the same places
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    pub(in crate::cli) volumes_from: Vec<String>,
     /// Mount a temporary file system (options: size=, mode=, uid=, gid=, exec, suid, dev, ro)
     #[arg(long, value_name = "CONTAINER[:OPTIONS]")]
     pub(in crate::cli) tmpfs: Vec<String>,

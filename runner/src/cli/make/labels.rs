@@ -21,6 +21,15 @@ pub(super) fn labels(args: &Args, image: &Config) -> Result<BTreeMap<String, Str
     Ok(labels)
 }
 
+/// Labels of something else than a container.
+pub(in crate::cli) fn plain(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for text in texts {
+        take(&mut labels, "--label", text)?;
+    }
+    Ok(labels)
+}
+
 fn take(labels: &mut BTreeMap<String, String>, flag: &'static str, text: &str) -> Result<()> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() || key.contains(char::is_whitespace) {

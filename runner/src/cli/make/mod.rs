@@ -9,9 +9,11 @@ mod flags;
 mod labels;
 mod network;
 mod streams;
+mod volumes;
 
 pub(super) use environment::add as add_environment;
 pub(super) use flags::Args;
+pub(super) use labels::plain as plain_labels;
 pub(super) use streams::{following, wanted_streams};
 
 use super::output;
@@ -21,7 +23,7 @@ use crate::container::home::Home;
 use crate::container::spec::{
     Command, HOST_IMAGE, Limits, LogChoice, Policy, Restart, Rights, Seccomp, Spec, Stop,
 };
-use crate::container::volume::{self, Tmpfs, Volume};
+use crate::container::volume::Volumes;
 use crate::container::{Id, Lock, check_name, signals};
 use crate::error::{Error, Result};
 use crate::image::{Config, Image, Store};
@@ -48,10 +50,25 @@ pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
     let home = output::open_home(root)?;
     let image = Store::open(root)?.resolve(&args.image)?;
     let network = network::settings(args, &home, &mut |text| output::warn(&text))?;
+    let mounts = volumes::mounts(args, &home)?;
     let mut spec = specify(args, &image, network)?;
     spec.command.input_once = attached && spec.command.input;
     let cidfile = args.cidfile.as_deref().map(open_cidfile).transpose()?;
+    // Volumes are made last, when all else is known to be right, and stay until they are referred to.
+    let held = if mounts.wanted.is_empty() && mounts.others.is_empty() {
+        None
+    } else {
+        let store = Volumes::at(root);
+        let held = store.hold()?;
+        for wanted in mounts.wanted {
+            spec.volumes.push(store.provide(wanted, &held)?);
+        }
+        Some(held)
+    };
+    spec.volumes.extend(mounts.others);
+    spec.tmpfs = mounts.tmpfs;
     let (directory, lock) = home.create(&spec, args.name.as_deref())?;
+    drop(held);
     // Its layers are pinned by now.
     drop(image);
     if let (Some(mut file), Some(path)) = (cidfile, &args.cidfile) {
@@ -74,7 +91,7 @@ fn open_cidfile(path: &str) -> Result<std::fs::File> {
     options.map_err(Error::io("make the id file", path))
 }
 
-/// The validated specification.
+/// The validated specification; what is mounted comes later.
 fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
     let id = Id::new()?;
     if let Some(name) = &args.name {
@@ -87,18 +104,6 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         }
         None => id.short().to_owned(),
     };
-    let volumes = args
-        .volume
-        .iter()
-        .map(|text| Volume::parse(text))
-        .collect::<Result<Vec<_>>>()?;
-    let tmpfs = args
-        .tmpfs
-        .iter()
-        .map(|text| Tmpfs::parse(text))
-        .collect::<Result<Vec<_>>>()?;
-    let targets = volumes.iter().map(|volume| volume.target.as_path());
-    volume::check_targets(targets.chain(tmpfs.iter().map(|tmpfs| tmpfs.target.as_path())))?;
     let limits = limits(args)?;
     limits.for_cgroup().check()?;
     let rights = rights(args)?;
@@ -117,8 +122,8 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         command: command(args, &image.config, &hostname)?,
         id,
         hostname,
-        volumes,
-        tmpfs,
+        volumes: Vec::new(),
+        tmpfs: Vec::new(),
         read_only: args.read_only,
         network,
         limits,

@@ -14,10 +14,12 @@ use super::super::neighbour;
 use super::super::plan;
 use super::super::protocol::Ended;
 use super::super::spec::Spec;
+use super::super::volume::Volumes;
 use super::watch::{Token, Watch};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::init::{self, Stdio, TerminalSize, Waiting};
+use crate::mounts::inroot::Root;
 use crate::mounts::source::Sources;
 use crate::mounts::union::Served;
 use crate::network::{Attachment, Leftover, Source};
@@ -73,6 +75,7 @@ impl Life {
             _ => network.inside(),
         };
         self.union = Some(serve(spec, directory, needs.program)?);
+        fill_volumes(spec, directory)?;
         let unknown = TerminalSize {
             rows: 0,
             columns: 0,
@@ -221,6 +224,24 @@ fn serve(spec: &Spec, directory: &Directory, program: Option<&OwnedFd>) -> Resul
         let _ = program::allow_execution(program, false);
     }
     Ok(served?)
+}
+
+/// Gives volumes that were never used what the image has at their places.
+fn fill_volumes(spec: &Spec, directory: &Directory) -> Result<()> {
+    let wanted = spec.volumes.iter().filter(|volume| volume.copy);
+    let mut wanted = wanted
+        .filter_map(|volume| Some((volume.name.as_deref()?, volume)))
+        .peekable();
+    if wanted.peek().is_none() {
+        return Ok(());
+    }
+    let path = directory.join("rootfs");
+    let root = Root::open(&path).map_err(|errno| Error::io("open", &path)(errno.into()))?;
+    let volumes = Volumes::at(directory.root());
+    for (name, volume) in wanted {
+        volumes.fill(name, &root, &volume.target)?;
+    }
+    Ok(())
 }
 
 /// Waits for a process; its status, or 128 and its signal.

@@ -256,7 +256,7 @@ impl Monitor {
     fn finish(mut self, end: &Event, lock: Lock) -> Result<()> {
         let home = Home::of(&self.directory);
         let closed = if self.spec.remove {
-            home.remove_own(&self.directory, &self.spec)
+            home.remove_own(&self.directory, &self.spec, true)
         } else {
             self.directory.set_state(&self.state)
         };

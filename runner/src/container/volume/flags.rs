@@ -1,124 +1,97 @@
-//! The values of `-v` and `--tmpfs`: parsed and checked, nothing touched but to look.
+//! The values of `-v`, `--volumes-from` and `--tmpfs`: parsed and checked, nothing touched but to look.
 
+use super::{Forbid, Origin, Tmpfs, Wanted};
 use crate::error::{Error, Result};
-use rustix::mount::MountAttrFlags;
-use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 
-/// A host path shown in the container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// On the host, absolute.
-    pub source: PathBuf,
-    /// In the container, absolute.
-    pub target: PathBuf,
-    /// Cannot be written through it.
-    pub read_only: bool,
-    /// What it forbids besides.
-    pub forbid: Forbid,
-    /// Later mounts on the host below the source appear in the container.
-    pub slave: bool,
-}
-
-/// A temporary file system in the container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tmpfs {
-    /// Where.
-    pub target: PathBuf,
-    /// Cannot be written.
-    pub read_only: bool,
-    /// What it forbids.
-    pub forbid: Forbid,
-    /// Options of the file system: `size`, `mode`, ...
-    pub options: Vec<(String, String)>,
-}
-
-/// What cannot be done with the files of a mount.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Forbid {
-    /// Set-user-id has no effect.
-    pub suid: bool,
-    /// Devices cannot be opened.
-    pub dev: bool,
-    /// Programs cannot be executed.
-    pub exec: bool,
-}
-
-impl Forbid {
-    /// As attributes of a mount.
-    pub fn attributes(self, read_only: bool) -> MountAttrFlags {
-        [
-            (self.suid, MountAttrFlags::MOUNT_ATTR_NOSUID),
-            (self.dev, MountAttrFlags::MOUNT_ATTR_NODEV),
-            (self.exec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
-            (read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
-        ]
-        .into_iter()
-        .filter_map(|(on, flag)| on.then_some(flag))
-        .collect()
-    }
-
-    /// Takes one option if it is of this kind.
-    fn option(&mut self, option: &str) -> bool {
-        match option {
-            "suid" => self.suid = false,
-            "nosuid" => self.suid = true,
-            "dev" => self.dev = false,
-            "nodev" => self.dev = true,
-            "exec" => self.exec = false,
-            "noexec" => self.exec = true,
-            _ => return false,
-        }
-        true
-    }
-}
-
-impl Volume {
-    /// The value of `-v`: `HOST:CONTAINER[:OPTIONS]`. The host path must be there.
-    pub fn parse(text: &str) -> Result<Self> {
-        let bad = |why: String| value("-v", text, why);
-        let mut parts = text.split(':');
-        let source = parts.next().unwrap_or_default();
-        let Some(target) = parts.next() else {
-            return Err(bad(
-                "want HOST:CONTAINER[:ro]; volumes without a host path come with a \
-                later version"
-                    .to_owned(),
-            ));
-        };
-        let options = parts.next().unwrap_or_default();
-        if parts.next().is_some() {
-            return Err(bad("too many colons; want HOST:CONTAINER[:ro]".to_owned()));
-        }
-        let mut volume = Self {
-            source: host_path(source).map_err(bad)?,
-            target: target_path(target).map_err(|why| value("-v", text, why))?,
+impl Wanted {
+    /// One that may be written, with nothing forbidden.
+    pub(super) fn new(origin: Origin, target: PathBuf) -> Self {
+        Self {
+            origin,
+            target,
             read_only: false,
             forbid: Forbid::default(),
             slave: false,
+            copy: true,
+        }
+    }
+
+    /// The value of `-v`: `[HOST:|NAME:]CONTAINER[:OPTIONS]`. A host path must be there.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = |why: String| value("-v", text, why);
+        let parts: Vec<&str> = text.split(':').collect();
+        let (origin, target, options) = match parts.as_slice() {
+            [target] => (Origin::Anonymous, *target, ""),
+            [source, target] => (origin(source).map_err(bad)?, *target, ""),
+            [source, target, options] => (origin(source).map_err(bad)?, *target, *options),
+            _ => {
+                let why = "too many colons; want [HOST:|NAME:]CONTAINER[:ro]";
+                return Err(bad(why.to_owned()));
+            }
         };
+        let target = target_path(target).map_err(bad)?;
+        let mut volume = Self::new(origin, target);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option {
                 "ro" => volume.read_only = true,
                 "rw" => volume.read_only = false,
-                "rprivate" | "private" => volume.slave = false,
-                "rslave" | "slave" => volume.slave = true,
-                // Labels of SELinux, and copying into new volumes: nothing to do here.
-                "z" | "Z" | "nocopy" => {}
+                "nocopy" => volume.copy = false,
+                // Labels of SELinux: there are none here.
+                "z" | "Z" => {}
+                other if volume.propagation(other).map_err(bad)? => {}
                 other if volume.forbid.option(other) => {}
                 other => {
                     let why = format!(
-                        "unknown option {other:?}; known: ro, rw, rprivate, rslave, nosuid, \
-                         nodev, noexec"
+                        "unknown option {other:?}; known: ro, rw, nocopy, rprivate, rslave, \
+                         nosuid, nodev, noexec"
                     );
                     return Err(value("-v", text, why));
                 }
             }
         }
         Ok(volume)
+    }
+
+    /// Takes one option if it is about propagation.
+    pub(super) fn propagation(&mut self, option: &str) -> Result<bool, String> {
+        match option {
+            "rprivate" | "private" => self.slave = false,
+            "rslave" | "slave" => self.slave = true,
+            "rshared" | "shared" => {
+                return Err(
+                    "what a container mounts never reaches this machine: want rprivate or \
+                     rslave"
+                        .to_owned(),
+                );
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// What the first part of `-v` names.
+fn origin(text: &str) -> Result<Origin, String> {
+    let relative = text == "." || text == ".." || text.starts_with("./") || text.starts_with("../");
+    if text.starts_with('/') || relative {
+        return host_path(text).map(Origin::Host);
+    }
+    super::store::check_name(text)?;
+    Ok(Origin::Named(text.to_owned()))
+}
+
+/// The value of `--volumes-from`: `CONTAINER[:ro|rw]`; gives the container, and whether what comes
+/// from it may only be read.
+pub fn volumes_from(text: &str) -> Result<(&str, Option<bool>)> {
+    match text.rsplit_once(':') {
+        None => Ok((text, None)),
+        Some((container, "ro")) => Ok((container, Some(true))),
+        Some((container, "rw")) => Ok((container, Some(false))),
+        Some((_, mode)) => {
+            let why = format!("unknown mode {mode:?}; want CONTAINER[:ro|rw]");
+            Err(value("--volumes-from", text, why))
+        }
     }
 }
 
@@ -170,7 +143,7 @@ pub fn check_targets<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<
     Ok(())
 }
 
-fn value(flag: &'static str, text: &str, why: String) -> Error {
+pub(super) fn value(flag: &'static str, text: &str, why: String) -> Error {
     Error::Value {
         flag,
         value: text.to_owned(),
@@ -178,14 +151,7 @@ fn value(flag: &'static str, text: &str, why: String) -> Error {
     }
 }
 
-fn host_path(text: &str) -> Result<PathBuf, String> {
-    let relative = text == "." || text == ".." || text.starts_with("./") || text.starts_with("../");
-    if !text.starts_with('/') && !relative {
-        return Err(format!(
-            "the host path must start with / or ./ (volumes by name, as {text:?}, come with a \
-             later version)"
-        ));
-    }
+pub(super) fn host_path(text: &str) -> Result<PathBuf, String> {
     let path = std::path::absolute(text).map_err(|error| error.to_string())?;
     match path.metadata() {
         Ok(_) => Ok(path),
@@ -198,7 +164,7 @@ fn host_path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// A place in the container where something may be mounted: without `.` and `..`.
-fn target_path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn target_path(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     if !path.is_absolute() {
         return Err("the container path must start with /".to_owned());
@@ -228,14 +194,27 @@ mod tests {
 
     #[test]
     fn volumes() {
-        let volume = Volume::parse("/etc:/x/../data/:ro,nosuid").unwrap();
+        let volume = Wanted::parse("/etc:/x/../data/:ro,nosuid").unwrap();
         assert_eq!(volume.target, Path::new("/data"));
         assert!(volume.read_only && volume.forbid.suid && !volume.forbid.exec);
-        assert!(Volume::parse("./:/data").unwrap().source.is_absolute());
+        let Origin::Host(path) = Wanted::parse("./:/data").unwrap().origin else {
+            panic!("a path is no name");
+        };
+        assert!(path.is_absolute());
+        let anonymous = Wanted::parse("/data").unwrap();
+        assert_eq!(
+            (anonymous.origin, anonymous.copy),
+            (Origin::Anonymous, true)
+        );
+        let named = Wanted::parse("name:/data:nocopy,ro").unwrap();
+        assert_eq!(named.origin, Origin::Named("name".to_owned()));
+        assert!(named.read_only && !named.copy);
         for bad in [
             "",
-            "/etc",
-            "name:/data",
+            "data",
+            "a/b:/data",
+            ".hidden:/data",
+            "/etc:/data:rshared",
             "/etc:data",
             "/etc:/",
             "/etc:/..",
@@ -247,7 +226,7 @@ mod tests {
             ":/data",
             "/etc:",
         ] {
-            let error = Volume::parse(bad).unwrap_err().to_string();
+            let error = Wanted::parse(bad).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{bad}");
         }
     }
