@@ -169,7 +169,7 @@ fn foreground_serves_until_a_signal_and_unmounts_at_its_end() {
         let (_scratch, union) = setting();
         let union = union.flag("-f");
         let mut running = Running::start(&mut union.layerfs_command());
-        assert!(wait_until(Duration::from_secs(10), || is_mounted(
+        assert!(wait_until(Duration::from_secs(120), || is_mounted(
             &union.point
         )));
         assert_eq!(fs::read(union.point.join("f")).unwrap(), b"f");
@@ -181,7 +181,7 @@ fn foreground_serves_until_a_signal_and_unmounts_at_its_end() {
     let (_scratch, union) = setting();
     let union = union.flag("-f");
     let mut running = Running::start(&mut union.layerfs_command());
-    assert!(wait_until(Duration::from_secs(10), || is_mounted(
+    assert!(wait_until(Duration::from_secs(120), || is_mounted(
         &union.point
     )));
     layerfs(&["unmount", text(&union.point)]).ok();

@@ -260,6 +260,6 @@ fn a_daemon_killed_as_the_last_of_its_mount_namespace_comes_to_its_end() {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed).unwrap();
     drop(file);
     signal(rustix::process::Signal::KILL);
-    let gone = wait_until(Duration::from_secs(60), || has_ended(pid));
+    let gone = wait_until(Duration::from_secs(120), || has_ended(pid));
     assert!(gone, "the daemon still unmounts");
 }

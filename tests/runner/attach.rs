@@ -109,7 +109,7 @@ fn a_terminal_that_closes_leaves_the_container_running() {
     terminal.expect("ready:");
     let pid = terminal.running.pid();
     drop(terminal);
-    let gone = wait_until(Duration::from_secs(10), || {
+    let gone = wait_until(Duration::from_secs(120), || {
         !std::path::Path::new(&format!("/proc/{pid}")).exists()
     });
     assert!(gone, "the client outlives its terminal");
@@ -124,7 +124,7 @@ fn the_size_follows_whoever_looks_last() {
     user.type_in("\rstty size\r");
     user.expect("30 100");
     tcsetwinsize(&user.master, size(11, 44)).unwrap();
-    let changed = wait_until(Duration::from_secs(20), || {
+    let changed = wait_until(Duration::from_secs(120), || {
         user.type_in("stty size\r");
         std::thread::sleep(Duration::from_millis(50));
         user.text().contains("11 44")

@@ -22,7 +22,7 @@ fn sleeper(runner: &Runner, flags: &[&str]) -> (Running, String) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let running = Running::start(&mut command);
-    let ready = wait_until(Duration::from_secs(20), || marks.join("id").exists());
+    let ready = wait_until(Duration::from_secs(120), || marks.join("id").exists());
     assert!(ready, "the container never started");
     let id = std::fs::read_to_string(marks.join("id"))
         .unwrap()
@@ -59,7 +59,7 @@ fn first(id: &str) -> i32 {
 
 #[track_caller]
 fn all_gone(runner: &Runner, id: &str) {
-    let gone = wait_until(Duration::from_secs(10), || cgroups_of(id).is_empty());
+    let gone = wait_until(Duration::from_secs(120), || cgroups_of(id).is_empty());
     assert!(
         gone,
         "cgroups left: {:?} with {:?}",
@@ -186,7 +186,9 @@ fn a_container_without_rm_stays_until_it_is_removed() {
     ]);
     let id = tests::process::run(&mut command).ok();
     assert_eq!(runner.containers().len(), 1);
-    let gone = wait_until(Duration::from_secs(5), || cgroups_of(id.trim()).is_empty());
+    let gone = wait_until(Duration::from_secs(120), || {
+        cgroups_of(id.trim()).is_empty()
+    });
     assert!(gone, "a stopped container keeps its cgroups");
     assert!(
         tests::mounts::mounts_below(runner.state()).is_empty(),

@@ -50,7 +50,7 @@ fn the_monitor_is_of_nobodys_session_and_has_no_streams_of_the_client() {
 fn a_detached_container_with_rm_removes_itself() {
     let runner = Runner::new();
     let id = runner.detached(&["--rm"], "sleep 0.2");
-    let gone = wait_until(Duration::from_secs(20), || runner.containers().is_empty());
+    let gone = wait_until(Duration::from_secs(120), || runner.containers().is_empty());
     assert!(gone, "still there");
     assert!(cgroups_of(&id).is_empty());
     runner.nothing_left();
@@ -92,7 +92,7 @@ fn a_client_that_is_killed_leaves_its_container_running() {
             .stderr(Stdio::null());
         let mut client = Running::start(&mut command);
         let there = || runner.call("logs", &[name]).out() == "here\n";
-        assert!(wait_until(Duration::from_secs(20), there), "never started");
+        assert!(wait_until(Duration::from_secs(120), there), "never started");
         client.signal(Signal::KILL);
         client.wait(Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(100));

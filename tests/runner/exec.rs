@@ -172,7 +172,7 @@ fn detached_commands_run_on() {
         "exec",
         &["-d", &id, "sh", "-c", "echo done >/mark; sleep 1000"],
     );
-    let came = wait_until(Duration::from_secs(30), || {
+    let came = wait_until(Duration::from_secs(120), || {
         runner.call("exec", &[&id, "cat", "/mark"]).out() == "done\n"
     });
     assert!(came, "the detached command did not write");

@@ -73,7 +73,7 @@ fn signals_to_the_client_reach_the_command() {
         let mut command = runner.command("run");
         command.args(["--rm", "-v", &volume, "host", "sh", "-c", &script]);
         let mut running = Running::start(command.stdout(Stdio::piped()));
-        let ready = wait_until(Duration::from_secs(20), || marks.join("ready").exists());
+        let ready = wait_until(Duration::from_secs(120), || marks.join("ready").exists());
         assert!(ready, "the command never started");
         running.signal(signal);
         assert_eq!(running.wait(Duration::from_secs(20)), 33, "{signal:?}");

@@ -97,7 +97,7 @@ fn following_shows_lines_as_they_come() {
         std::fs::write(marks.join(i.to_string()), "").unwrap();
         wanted += &format!("got {i}\n");
         let shown = || std::fs::read_to_string(runner.scratch.join("shown")).unwrap();
-        let came = wait_until(Duration::from_secs(10), || shown() == wanted);
+        let came = wait_until(Duration::from_secs(120), || shown() == wanted);
         assert!(came, "wanted {wanted:?}, shown {:?}", shown());
     }
     assert_eq!(following.wait(Duration::from_secs(10)), 0);

@@ -41,7 +41,7 @@ fn server(runner: &Runner, flags: &[&str]) -> Running {
     command.args(["--rm", "-v", &volume]).args(flags);
     command.args([&image, "python3", "-c", SERVER]);
     let running = Running::start(command.stdin(Stdio::null()));
-    let ready = wait_until(Duration::from_secs(30), || marks.join("ready").exists());
+    let ready = wait_until(Duration::from_secs(120), || marks.join("ready").exists());
     assert!(ready, "the server never started");
     running
 }
@@ -265,7 +265,7 @@ c.close()
     command.args(["--rm", "-v", &volume, "-p", "127.0.0.1:18190:7", &image]);
     command.args(["python3", "-c", echo]);
     let mut running = Running::start(command.stdin(Stdio::null()));
-    assert!(wait_until(Duration::from_secs(30), || marks
+    assert!(wait_until(Duration::from_secs(120), || marks
         .join("ready")
         .exists()));
     let stream = TcpStream::connect("127.0.0.1:18190").unwrap();

@@ -199,7 +199,7 @@ fn restart_policies() {
     // Until it is stopped, in the pause between two lives or in one.
     for policy in ["always", "unless-stopped"] {
         let id = runner.detached(&["--restart", policy], "sleep 0.05");
-        let again = wait_until(Duration::from_secs(20), || {
+        let again = wait_until(Duration::from_secs(120), || {
             runner
                 .inspect(&id, "{{.RestartCount}}")
                 .parse::<u32>()

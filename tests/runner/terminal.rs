@@ -37,7 +37,7 @@ fn the_size_is_passed_on_and_follows() {
     terminal.expect("trap2");
     tcsetwinsize(&terminal.master, size(17, 55)).unwrap();
     // The shell runs a trap when it next reads a line, which may be before the signal came.
-    let changed = wait_until(Duration::from_secs(20), || {
+    let changed = wait_until(Duration::from_secs(120), || {
         terminal.type_in("\r");
         std::thread::sleep(Duration::from_millis(50));
         terminal.text().contains("\nchanged")

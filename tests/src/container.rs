@@ -105,7 +105,7 @@ impl Runner {
     #[track_caller]
     pub fn wait_for(&self, container: &str, template: &str, wanted: &str) {
         let mut last = String::new();
-        let came = wait_until(Duration::from_secs(30), || {
+        let came = wait_until(Duration::from_secs(120), || {
             last = self.inspect(container, template);
             last == wanted
         });
@@ -119,7 +119,7 @@ impl Runner {
     #[track_caller]
     pub fn wait_for_log(&self, container: &str, wanted: &str) {
         let mut last = String::new();
-        let came = wait_until(Duration::from_secs(30), || {
+        let came = wait_until(Duration::from_secs(120), || {
             let output = self.call("logs", &[container]);
             last = output.out() + &output.err();
             last.contains(wanted)
@@ -152,7 +152,7 @@ impl Runner {
     /// Checks, for some seconds, that nothing of any container is left.
     #[track_caller]
     pub fn nothing_left(&self) {
-        let quiet = wait_until(Duration::from_secs(5), || self.left().is_empty());
+        let quiet = wait_until(Duration::from_secs(120), || self.left().is_empty());
         assert!(quiet, "left behind:\n{}", self.left().join("\n"));
     }
 

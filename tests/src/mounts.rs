@@ -261,7 +261,7 @@ impl Mount {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        assert!(wait_until(Duration::from_secs(5), || self
+        assert!(wait_until(Duration::from_secs(120), || self
             .daemons()
             .is_empty()));
     }
@@ -274,7 +274,7 @@ impl Mount {
             Kind::Layerfs => {
                 let mut output = self.call_unmount();
                 // Another test's process, between fork and exec, may hold a descriptor of ours.
-                wait_until(Duration::from_secs(5), || {
+                wait_until(Duration::from_secs(120), || {
                     let err = output.err();
                     let busy = output.code != 0 && (err.contains("busy") || err.contains("in use"));
                     if busy {
@@ -287,7 +287,7 @@ impl Mount {
                     !is_mounted(&self.point),
                     "still mounted after `layerfs unmount`"
                 );
-                let gone = wait_until(Duration::from_secs(10), || self.daemons().is_empty());
+                let gone = wait_until(Duration::from_secs(120), || self.daemons().is_empty());
                 assert!(
                     gone,
                     "the daemon lives on after the unmount: {:?}",
@@ -296,7 +296,7 @@ impl Mount {
             }
             Kind::Overlay | Kind::FuseOverlayfs => {
                 let mut last = Ok(());
-                wait_until(Duration::from_secs(5), || {
+                wait_until(Duration::from_secs(120), || {
                     last = unmount(&self.point, UnmountFlags::empty());
                     last != Err(rustix::io::Errno::BUSY)
                 });
@@ -319,7 +319,7 @@ impl Drop for Mount {
         if self.live {
             let _ = unmount(&self.point, UnmountFlags::DETACH);
             if self.kind == Kind::Layerfs && !std::thread::panicking() {
-                wait_until(Duration::from_secs(5), || self.daemons().is_empty());
+                wait_until(Duration::from_secs(120), || self.daemons().is_empty());
             }
         }
     }

@@ -116,7 +116,7 @@ pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Output 
         }
         thread::sleep(Duration::from_millis(2));
     };
-    let closed = wait_until(Duration::from_secs(10), || {
+    let closed = wait_until(Duration::from_secs(120), || {
         out.is_finished() && err.is_finished()
     });
     assert!(

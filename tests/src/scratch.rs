@@ -88,7 +88,7 @@ impl Scratch {
     /// own), then removes everything.
     fn finish(&self) {
         let left: Vec<_> = tools::leaks::fuse_mounts_below(&self.path);
-        let quiet = wait_until(Duration::from_secs(5), || self.processes().is_empty());
+        let quiet = wait_until(Duration::from_secs(120), || self.processes().is_empty());
         let processes = self.processes();
         self.clear();
         assert!(left.is_empty(), "mounts left behind: {left:?}");

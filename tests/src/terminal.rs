@@ -71,7 +71,7 @@ impl Terminal {
     /// Waits for the end of the program; gives its exit code.
     #[track_caller]
     pub fn end(&mut self) -> i32 {
-        let ended = wait_until(Duration::from_secs(20), || {
+        let ended = wait_until(Duration::from_secs(120), || {
             self.running.0.try_wait().unwrap().is_some()
         });
         assert!(ended, "the program goes on; saw {:?}", self.text());
@@ -86,7 +86,7 @@ impl Terminal {
     /// Waits until this is shown.
     #[track_caller]
     pub fn expect(&self, wanted: &str) {
-        let there = wait_until(Duration::from_secs(20), || self.text().contains(wanted));
+        let there = wait_until(Duration::from_secs(120), || self.text().contains(wanted));
         assert!(there, "waited for {wanted:?}, saw {:?}", self.text());
     }
 }

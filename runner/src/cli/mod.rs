@@ -10,8 +10,11 @@
 mod attach;
 mod classic;
 mod completion;
+mod container;
 mod create;
+mod diff;
 mod ended;
+mod events;
 mod exec;
 mod format;
 mod images;
@@ -23,6 +26,7 @@ mod make;
 mod man;
 mod output;
 mod pause;
+mod port;
 mod ps;
 mod rename;
 mod restart;
@@ -32,6 +36,7 @@ mod run;
 mod size;
 mod start;
 mod stop;
+mod top;
 mod unpause;
 mod volume;
 mod wait;
@@ -93,6 +98,16 @@ enum Verb {
     Attach(attach::Args),
     /// Run another command in a container that runs
     Exec(exec::Args),
+    /// Show the processes of a container
+    Top(top::Args),
+    /// Show where a container's ports are reached
+    Port(port::Args),
+    /// Show what a container has changed of its image
+    Diff(diff::Args),
+    /// Show what happens to containers
+    Events(events::Args),
+    /// Remove all containers that have ended
+    Container(container::Args),
     /// Show what a container has said
     Logs(logs::Args),
     /// List containers
@@ -158,6 +173,11 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Wait(args) => wait::run(&args, &owned(&root)?),
         Verb::Exec(args) => exec::run(&args, &owned(&root)?),
         Verb::Attach(args) => attach::run(&args, &owned(&root)?),
+        Verb::Top(args) => top::run(&args, &owned(&root)?),
+        Verb::Port(args) => port::run(&args, &owned(&root)?),
+        Verb::Diff(args) => diff::run(&args, &owned(&root)?),
+        Verb::Events(args) => events::run(&args, &owned(&root)?),
+        Verb::Container(args) => container::run(&args, &owned(&root)?),
         Verb::Logs(args) => logs::run(&args, &owned(&root)?),
         Verb::Ps(args) => ps::run(&args, &owned(&root)?),
         Verb::Inspect(args) => inspect::run(&args, &owned(&root)?),

@@ -17,6 +17,17 @@ pub(super) fn print(text: &impl Display) -> Result<u8> {
     }
 }
 
+/// As [`print`], for what need not be text.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<u8> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::system::<io::Error>(
+            "write to standard output",
+        )(error)),
+        _ => Ok(0),
+    }
+}
+
 /// Prints help to standard output, in colours if a terminal shows it.
 pub(super) fn print_styled(text: &clap::builder::StyledStr) -> Result<u8> {
     if io::stdout().is_terminal() {

@@ -11,6 +11,7 @@ use crate::container::home::Home;
 use crate::container::spec::Spec;
 use crate::container::state::{State, Status};
 use crate::error::Result;
+use crate::network;
 use filter::Filter;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -84,10 +85,11 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         let text: String = ids.map(|id| format!("{id}\n")).collect();
         return output::print(&text);
     }
+    let networks = network::State::read(root)?;
     let sizes = args.size || format.names("Size");
     let rows: Vec<_> = all
         .iter()
-        .map(|found| row::row(found, args.no_trunc, sizes))
+        .map(|found| row::row(found, &networks, args.no_trunc, sizes))
         .collect();
     let mut usual = vec![
         "ID",

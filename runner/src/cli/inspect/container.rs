@@ -1,6 +1,6 @@
 //! One container as docker's JSON.
 
-use crate::cli::size;
+use crate::cli::{port, size};
 use crate::container::directory::Directory;
 use crate::container::home::Home;
 use crate::container::signals;
@@ -8,6 +8,7 @@ use crate::container::spec::{LogChoice, Seccomp, Spec};
 use crate::container::state::{State, Status};
 use crate::error::Result;
 use crate::logs;
+use crate::network as networks;
 use crate::types::Moment;
 use serde_json::{Map, Value, json};
 
@@ -45,7 +46,7 @@ pub(super) fn describe(home: &Home, directory: &Directory, sizes: bool) -> Resul
         }},
         "Mounts": mounts(&spec),
         "Config": config(&spec),
-        "NetworkSettings": network(&spec),
+        "NetworkSettings": network(&spec, &networks::State::read(home.root())?),
     });
     if let (true, Some(map)) = (sizes, value.as_object_mut()) {
         map.insert(
@@ -220,6 +221,65 @@ fn network_name(spec: &Spec) -> String {
     spec.network.name()
 }
 
-fn network(spec: &Spec) -> Value {
-    json!({"Ports": {}, "Networks": {network_name(spec): {}}})
+/// Addresses and ports; those of the first network once more at the top, as docker has them.
+fn network(spec: &Spec, state: &networks::State) -> Value {
+    let mut joined = Map::new();
+    for (network, endpoint) in state.of(spec.id.as_str()) {
+        let prefix6 = network.subnet6.map_or(0, |subnet| subnet.prefix_len());
+        joined.insert(
+            network.name.clone(),
+            json!({
+                "NetworkID": network.id,
+                "Aliases": endpoint.names,
+                "Gateway": network.gateway.to_string(),
+                "IPAddress": endpoint.address.to_string(),
+                "IPPrefixLen": network.subnet.prefix_len(),
+                "IPv6Gateway": network.gateway6.map_or(String::new(), |a| a.to_string()),
+                "GlobalIPv6Address": endpoint.address6.map_or(String::new(), |a| a.to_string()),
+                "GlobalIPv6PrefixLen": prefix6,
+                "MacAddress": endpoint.mac.to_string(),
+            }),
+        );
+    }
+    let mut settings = Map::new();
+    for field in [
+        "Gateway",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "MacAddress",
+    ] {
+        let first = state.of(spec.id.as_str()).next();
+        let first = first.and_then(|(network, _)| joined.get(&network.name)?.get(field));
+        let nothing = if field.ends_with("Len") {
+            json!(0)
+        } else {
+            json!("")
+        };
+        settings.insert(field.to_owned(), first.cloned().unwrap_or(nothing));
+    }
+    if joined.is_empty() {
+        joined.insert(network_name(spec), json!({}));
+    }
+    settings.insert("Ports".to_owned(), ports(spec, state));
+    settings.insert("Networks".to_owned(), Value::Object(joined));
+    Value::Object(settings)
+}
+
+fn ports(spec: &Spec, state: &networks::State) -> Value {
+    let mut ports = Map::new();
+    for exposed in &spec.network.expose {
+        for port in exposed.ports.ports() {
+            ports.insert(format!("{port}/{}", exposed.protocol), Value::Null);
+        }
+    }
+    for ((port, protocol), sockets) in port::sockets(state, spec.id.as_str()) {
+        let sockets = sockets.iter().map(|socket| {
+            json!({"HostIp": socket.ip().to_string(), "HostPort": socket.port().to_string()})
+        });
+        ports.insert(format!("{port}/{protocol}"), sockets.collect());
+    }
+    Value::Object(ports)
 }

@@ -5,8 +5,11 @@ use crate::cli::format::{Column, ago, size as human_size, span};
 use crate::cli::size;
 use crate::container::spec::Spec;
 use crate::container::state::{State, Status};
+use crate::container::volume::Volume;
+use crate::network;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// Longest command shown, in characters, unless all of it is wanted.
 const COMMAND: usize = 20;
@@ -30,7 +33,7 @@ pub(super) const COLUMNS: &[Column] = &[
 ];
 
 /// The row; without sizes unless they are wanted, since they must be counted.
-pub(super) fn row(found: &Found, whole: bool, sizes: bool) -> Value {
+pub(super) fn row(found: &Found, networks: &network::State, whole: bool, sizes: bool) -> Value {
     let (spec, state) = (&found.spec, &found.state);
     let labels: Vec<_> = spec
         .labels
@@ -50,12 +53,12 @@ pub(super) fn row(found: &Found, whole: bool, sizes: bool) -> Value {
         "RunningFor": ago(spec.created.age()),
         "State": state.status.to_string(),
         "Status": status(state),
-        "Ports": "",
+        "Ports": ports(spec, networks),
         "Names": found.name,
         "Size": used,
         "Labels": labels.join(","),
         "Mounts": mounts(spec, whole),
-        "LocalVolumes": "0",
+        "LocalVolumes": spec.volumes.iter().filter(|v| v.name.is_some()).count().to_string(),
         "Networks": network(spec),
     })
 }
@@ -94,8 +97,47 @@ fn mounts(spec: &Spec, whole: bool) -> String {
         }
         text.chars().take(14).chain(['…']).collect()
     };
-    let sources: Vec<_> = spec.volumes.iter().map(|v| short(&v.source)).collect();
+    let name = |v: &Volume| v.name.as_ref().map_or(v.source.clone(), PathBuf::from);
+    let sources: Vec<_> = spec.volumes.iter().map(|v| short(&name(v))).collect();
     sources.join(",")
+}
+
+/// `0.0.0.0:8000-8009->80-89/tcp, 443/tcp`: those that are published, and those only exposed.
+fn ports(spec: &Spec, networks: &network::State) -> String {
+    let range = |first: u16, count: u16| match count {
+        0 | 1 => first.to_string(),
+        _ => format!("{first}-{}", first.saturating_add(count - 1)),
+    };
+    let published: Vec<_> = networks
+        .of(spec.id.as_str())
+        .flat_map(|(_, endpoint)| endpoint.ports.iter().copied())
+        .collect();
+    let shown = published.iter().map(|port| {
+        let address = match port.address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        let (outside, inside) = (
+            range(port.outside, port.count),
+            range(port.inside, port.count),
+        );
+        format!("{address}:{outside}->{inside}/{}", port.protocol)
+    });
+    let is_published = |exposed: &&network::Exposed| {
+        published
+            .iter()
+            .any(|port| port.protocol == exposed.protocol && port.inside == exposed.ports.first)
+    };
+    let exposed = spec
+        .network
+        .expose
+        .iter()
+        .filter(|exposed| !is_published(exposed));
+    let exposed = exposed.map(|exposed| {
+        let count = u16::try_from(exposed.ports.len()).unwrap_or(u16::MAX);
+        format!("{}/{}", range(exposed.ports.first, count), exposed.protocol)
+    });
+    shown.chain(exposed).collect::<Vec<_>>().join(", ")
 }
 
 /// The network's name.

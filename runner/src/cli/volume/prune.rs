@@ -4,7 +4,6 @@ use super::super::format::size;
 use super::super::output;
 use crate::container::volume::{Record, Volumes};
 use crate::error::Result;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Arguments of `volume prune`.
@@ -35,13 +34,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let after: u64 = volumes.all()?.iter().map(|name| volumes.size(name)).sum();
     let mut text = String::new();
     if !gone.is_empty() {
-        text.push_str("Deleted Volumes:\n");
-        for name in &gone {
-            let _ = writeln!(text, "{name}");
-        }
-        text.push('\n');
+        text = format!("Deleted Volumes:\n{}\n\n", gone.join("\n"));
     }
     let reclaimed = size(before.saturating_sub(after));
-    let _ = writeln!(text, "Total reclaimed space: {reclaimed}");
+    text.push_str(&format!("Total reclaimed space: {reclaimed}\n"));
     output::print(&text)
 }
