@@ -14,6 +14,7 @@ mod isolation;
 mod limits;
 mod logs;
 mod network;
+mod networks;
 mod pause;
 mod port;
 mod prune;

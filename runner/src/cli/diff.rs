@@ -1,13 +1,10 @@
 //! `runner diff`: what a container has changed of its image, in docker's three letters.
 
 use super::output;
-use crate::error::{Error, Result};
-use layerfs::inspect::diff::{Change, Name, changes};
-use layerfs::inspect::tree::{Places, Tree};
-use layerfs::layer::Trust;
-use std::collections::BTreeMap;
+use crate::container;
+use crate::error::Result;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
@@ -20,104 +17,16 @@ pub(super) struct Args {
     container: String,
 }
 
-/// Places that our own files are shown at; an image that lacks them gets empty ones.
-const OURS: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
-
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let home = output::open_home(root)?;
     let directory = home.find(&args.container)?;
-    let spec = directory.spec()?;
-    let places = Places {
-        upper: Some(directory.join("upper")),
-        work: Some(directory.join("work")),
-        lowers: spec.lowers,
-        trust: Trust::ALL,
-    };
-    let refused = |why: String| Error::Refused(format!("container {}: {why}", args.container));
-    let tree = Tree::open(&places).map_err(|error| refused(error.to_string()))?;
-    let changes = changes(&tree).map_err(|error| refused(error.to_string()))?;
+    let changes = container::changes(&directory)?;
     let mut text = Vec::new();
-    for (path, letter) in letters(&changes) {
+    for (path, letter) in changes {
         text.extend([letter, b' ', b'/']);
         text.extend(path.as_os_str().as_bytes());
         text.push(b'\n');
     }
     // Names need not be UTF-8, and are given as they are.
     output::print_bytes(&text)
-}
-
-/// A letter for each path, those on the way to a change included.
-fn letters(changes: &[Change]) -> BTreeMap<PathBuf, u8> {
-    let mut letters = BTreeMap::new();
-    for change in changes {
-        let Some(path) = change.path.as_deref() else {
-            continue;
-        };
-        if path == Path::new(".") || OURS.iter().any(|ours| path == Path::new(ours)) {
-            continue;
-        }
-        let letter = match &change.name {
-            Name::Added => b'A',
-            Name::Deleted => b'D',
-            Name::Renamed(from) => {
-                // Something else may be there now, and says so itself.
-                letters.entry(from.clone()).or_insert(b'D');
-                mark_way(&mut letters, from);
-                b'A'
-            }
-            _ => b'C',
-        };
-        letters.insert(path.to_owned(), letter);
-        mark_way(&mut letters, path);
-    }
-    letters
-}
-
-fn mark_way(letters: &mut BTreeMap<PathBuf, u8>, path: &Path) {
-    for above in path.ancestors().skip(1) {
-        if !above.as_os_str().is_empty() {
-            letters.entry(above.to_owned()).or_insert(b'C');
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use layerfs::inspect::diff::Touched;
-
-    fn change(path: &str, name: Name) -> Change {
-        Change {
-            path: Some(PathBuf::from(path)),
-            name,
-            kind: None,
-            touched: Touched::No,
-            differences: Vec::new(),
-            link_of: None,
-        }
-    }
-
-    #[test]
-    fn the_way_to_a_change_is_changed_and_a_rename_is_two() {
-        let changes = [
-            change("a/b/new", Name::Added),
-            change("moved", Name::Renamed("old/place".into())),
-            change("gone", Name::Deleted),
-            change(".", Name::Kept),
-        ];
-        let lines: Vec<_> = letters(&changes)
-            .into_iter()
-            .map(|(path, letter)| format!("{} {}", letter as char, path.display()))
-            .collect();
-        let wanted = [
-            "C a",
-            "C a/b",
-            "A a/b/new",
-            "D gone",
-            "A moved",
-            "C old",
-            "D old/place",
-        ];
-        assert_eq!(lines, wanted);
-    }
 }

@@ -24,6 +24,7 @@ mod kill;
 mod logs;
 mod make;
 mod man;
+mod network;
 mod output;
 mod pause;
 mod port;
@@ -124,6 +125,8 @@ enum Verb {
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
+    /// Make, list and remove networks
+    Network(network::Args),
     /// Make, list and remove volumes
     Volume(volume::Args),
     /// Print a completion script for a shell
@@ -186,6 +189,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
+        Verb::Network(args) => network::run(&args, &owned(&root)?),
         Verb::Volume(args) => volume::run(&args, &owned(&root)?),
         Verb::Completion(args) => completion::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),

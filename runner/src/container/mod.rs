@@ -35,6 +35,16 @@ pub mod state;
 pub(crate) mod terminal;
 pub mod volume;
 
+/// What a container has changed of its image: each path, without a leading `/`, and docker's letter.
+pub fn changes(
+    directory: &directory::Directory,
+) -> crate::error::Result<std::collections::BTreeMap<std::path::PathBuf, u8>> {
+    let union = plan::union(&directory.spec()?, directory);
+    let short = directory.id().short();
+    let refused = |why| crate::error::Error::Refused(format!("container {short}: {why}"));
+    union.changes().map_err(refused)
+}
+
 pub use id::Id;
 pub use keys::Keys;
 pub use lock::Lock;

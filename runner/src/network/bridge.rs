@@ -53,6 +53,18 @@ pub(super) fn index(socket: &Socket, network: &Network) -> Result<Option<u32>, N
     found.map_err(|source| NetworkError::kernel(format!("look for {name}"), source))
 }
 
+/// Addresses that this machine has routes to, or asks for names.
+pub(super) fn routes() -> Result<Vec<IpNet>, NetworkError> {
+    let opened = Socket::route();
+    let mut socket =
+        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let routes = link::routes(&mut socket);
+    let (mut taken, _) =
+        routes.map_err(|source| NetworkError::kernel("list the routes", source))?;
+    taken.extend(name_servers());
+    Ok(taken)
+}
+
 /// Prepares a network for its bridge: a subnet that nothing else has, a name. To be
 /// written down before [`make`] is called.
 pub(super) fn plan(socket: &mut Socket, state: &mut State, id: &str) -> Result<(), NetworkError> {

@@ -62,6 +62,21 @@ pub fn take_over(root: &Path) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// Takes down the bridge of one network that no container is on.
+pub(super) fn take_down_one(state: &mut State, id: &str) -> Result<(), NetworkError> {
+    let mut table = keeper::borrow(state);
+    let network = state.find_mut(id)?;
+    if network.interface.is_none() {
+        return Ok(());
+    }
+    let opened = Socket::route();
+    let mut socket =
+        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    bridge::remove(&mut socket, table.as_mut(), network)?;
+    network.interface = None;
+    Ok(())
+}
+
 fn serve(root: &Path, state: State, socket: OwnedFd) -> ! {
     if socket.as_raw_fd() != SOCKET && duplicate_to(&socket, SOCKET).is_err() {
         exit_now(1);

@@ -44,6 +44,7 @@ pub use files::{
 };
 pub use inside::{Inside, Interface};
 pub use link::Mac;
+pub use networks::{NewNetwork, all, create, remove};
 pub use ports::{Exposed, Protocol, Publish, Published, Range};
 pub use settings::{Join, Settings, Source, check_network_name};
 pub use state::{DEFAULT, Endpoint, Network, State};
