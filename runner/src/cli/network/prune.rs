@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let question = "This will remove all custom networks not used by at least one container.";
-    if !args.force && !output::confirm(&question)? {
+    if !args.force && !output::confirm(question)? {
         return Ok(0);
     }
     let home = output::open_home(root)?;
