@@ -26,5 +26,6 @@ mod stop;
 mod streams;
 mod terminal;
 mod top;
+mod tuning;
 mod volume;
 mod volumes;

@@ -7,7 +7,7 @@
 //! Sizes, minima and cross-checks are docker's: a memory limit is at least 6 MiB, memory-swap is
 //! memory *plus* swap, is useless without a memory limit and never below it; 0 is "not given".
 
-use super::CgroupError;
+use super::{CgroupError, Tuning};
 
 /// The least memory limit that a container can start with, in bytes.
 pub const MINIMUM_MEMORY: u64 = 6 << 20;
@@ -34,6 +34,8 @@ pub struct Limits {
     pub cpuset_cpus: Option<String>,
     /// `--pids-limit`: processes and threads; -1 is no limit.
     pub pids: Option<i64>,
+    /// The rarer ones.
+    pub tuning: Tuning,
 }
 
 impl Limits {
@@ -50,6 +52,7 @@ impl Limits {
     /// [`Limits::check`] for a machine with these processors; `None` when they are not known.
     fn check_on(&self, online: Option<&[(u32, u32)]>) -> Result<(), CgroupError> {
         self.check_memory()?;
+        self.tuning.check(self)?;
         if let (Some(cpus), Some(online)) = (self.cpus, online) {
             let count: u64 = online.iter().map(|(a, b)| u64::from(b - a) + 1).sum();
             if !(0.01..=count as f64).contains(&cpus) {
@@ -95,7 +98,7 @@ impl Limits {
 
 const CPUSET_FORM: &str = "want processor numbers and ranges, as 0-2,4";
 
-fn refuse(flag: &'static str, value: &str, why: String) -> CgroupError {
+pub(super) fn refuse(flag: &'static str, value: &str, why: String) -> CgroupError {
     CgroupError::Limit {
         flag,
         value: value.to_owned(),

@@ -27,12 +27,14 @@ mod hierarchy;
 mod limits;
 mod settings;
 mod sys;
+mod tuning;
 
 pub use error::CgroupError;
 pub use limits::{
     Limits, MINIMUM_MEMORY, MemorySwap, parse_cpus, parse_cpuset, parse_memory, parse_memory_swap,
     parse_pids, parse_size,
 };
+pub use tuning::{Rate, RateKind, Tuning};
 
 use group::{Group, failed};
 use hierarchy::{Hierarchy, Version};
@@ -433,6 +435,7 @@ fn needed(limits: &Limits) -> Vec<&'static str> {
     ]
     .iter()
     .filter_map(|&(controller, wanted)| wanted.then_some(controller))
+    .chain(limits.tuning.needed())
     .collect()
 }
 

@@ -88,6 +88,7 @@ pub(super) fn plan(
             None => warn(NO_PIDS),
         }
     }
+    limits.tuning.plan(&version, &mut settings, &mut warn);
     Ok((settings, warnings))
 }
 

@@ -94,8 +94,12 @@ pub(super) fn init(
             user: spec.command.user.clone(),
             capabilities: spec.rights.capabilities()?,
             filter: spec.rights.filter()?,
+            rlimits: spec.limits.process.rlimits.clone(),
+            oom_score_adj: spec.limits.process.oom_score_adj,
+            groups: spec.command.groups.clone(),
             no_new_privileges: spec.rights.no_new_privileges,
         },
+        sysctls: spec.limits.process.sysctls.clone(),
         terminal: spec.command.terminal.then_some(terminal),
         small_init: spec.command.small_init,
     })
@@ -124,6 +128,13 @@ pub(super) fn exec(spec: &Spec, exec: &Exec) -> Result<init::Program> {
         user: exec.user.clone().unwrap_or_else(|| own.user.clone()),
         capabilities: rights.capabilities()?,
         filter: rights.filter()?,
+        rlimits: spec.limits.process.rlimits.clone(),
+        oom_score_adj: spec.limits.process.oom_score_adj,
+        groups: match exec.user {
+            // Another user has other groups.
+            Some(_) => Vec::new(),
+            None => own.groups.clone(),
+        },
         no_new_privileges: rights.no_new_privileges,
     })
 }
@@ -134,6 +145,7 @@ fn mounts(spec: &Spec, directory: &Directory, cgroups: &[View], devices: &[Devic
         privileged,
         terminal: spec.command.terminal,
         devices,
+        shm: spec.limits.shm,
     });
     ops.extend(cgroup_view(cgroups, privileged));
     ops.extend(etc_files(spec, directory));

@@ -6,6 +6,7 @@ use super::Id;
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::{self, DevicePolicy, MemorySwap};
 use crate::error::Result;
+use crate::init::Rlimit;
 use crate::logs;
 use crate::network;
 use crate::security::{CapabilitySet, Filter, SeccompChoice};
@@ -77,6 +78,9 @@ pub struct Command {
     pub cwd: PathBuf,
     /// `user[:group]`; empty is root.
     pub user: String,
+    /// More groups of the user's.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// A pseudo terminal.
     pub terminal: bool,
     /// Standard input is kept open and passed on.
@@ -153,6 +157,27 @@ pub struct Limits {
     pub cpuset_cpus: Option<String>,
     /// Processes and threads; -1 is no limit.
     pub pids: Option<i64>,
+    /// The rarer ones of control groups.
+    #[serde(default)]
+    pub tuning: cgroup::Tuning,
+    /// Bytes of /dev/shm.
+    #[serde(default)]
+    pub shm: Option<u64>,
+    /// Those of processes.
+    #[serde(default)]
+    pub process: ProcessLimits,
+}
+
+/// What each process of a container starts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProcessLimits {
+    /// `--ulimit`.
+    pub rlimits: Vec<Rlimit>,
+    /// `--oom-score-adj`: -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// `--sysctl`: names with dots, values.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// What a container may do.
@@ -241,6 +266,7 @@ impl Limits {
             cpus: self.cpus,
             cpuset_cpus: self.cpuset_cpus.clone(),
             pids: Some(self.pids_in_force()).filter(|limit| *limit > 0),
+            tuning: self.tuning.clone(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! the filter is the very last, because each step before needs system calls that it may refuse.
 
 use super::failure::Failure;
+use super::tuned;
 use super::user::{self, Identity};
 use super::{Go, Plan, Program, Report, Stdio, TerminalSize, exec, reaper};
 use crate::mounts::apply::{Terminal, Tree};
@@ -95,11 +96,12 @@ fn prepare(
     let done = rustix::system::sethostname(plan.hostname.as_bytes());
     step("set the host name", &plan.hostname, done)?;
     step("", "", plan.network.enter())?;
-    allow_oom_kill()?;
+    tuned::set_sysctls(&plan.sysctls)?;
+    allow_oom_kill(plan.program.oom_score_adj)?;
     let mut tree = step("", "", Tree::build(&plan.mounts, sources))?;
     step("", "", tree.enter())?;
     let terminal = tree.terminal.take();
-    let identity = user::identify(tree.root(), &plan.program.user)?;
+    let identity = user::identify(tree.root(), &plan.program)?;
     go_to_work(&plan.program, tree.root(), Missing::Directory)?;
     step("", "", tree.seal(&plan.mounts))?;
     // Keyrings may be missing or refused (seccomp of an outer container): no harm then.
@@ -112,8 +114,11 @@ fn prepare(
     Ok(identity)
 }
 
-/// A runner protected from the OOM killer must not hand that on.
-pub(super) fn allow_oom_kill() -> Result<(), Failure> {
+/// The wanted place in the OOM killer's order; a runner protected from it must not hand that on.
+pub(super) fn allow_oom_kill(wanted: Option<i32>) -> Result<(), Failure> {
+    if let Some(score) = wanted {
+        return tuned::set_oom_score(score);
+    }
     let (what, path) = ("reset", "/proc/self/oom_score_adj");
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = step(what, path, openat(CWD, path, flags, Mode::empty()))?;
@@ -255,6 +260,7 @@ fn lead_terminal() -> Result<(), Failure> {
 }
 
 pub(super) fn give_up_rights(program: &Program, identity: &Identity) -> Result<(), Failure> {
+    tuned::set_limits(&program.rlimits)?;
     step("", "", program.capabilities.drop_bounding())?;
     if !program.no_new_privileges {
         // Allowed by CAP_SYS_ADMIN only, which is about to go.

@@ -166,9 +166,9 @@ fn prepare(program: &Program, streams: Streams, channel: &Channel) -> Result<Ide
     die_with_monitor()?;
     step("start", "a session", setsid().map(drop))?;
     umask(Mode::empty());
-    allow_oom_kill()?;
+    allow_oom_kill(program.oom_score_adj)?;
     let root = step("open", "/", Root::open(Path::new("/")))?;
-    let identity = user::identify(&root, &program.user)?;
+    let identity = user::identify(&root, program)?;
     go_to_work(program, &root, Missing::Fail)?;
     // Keyrings may be missing or refused (seccomp of an outer container): no harm then.
     let _ = new_session_keyring();

@@ -24,9 +24,11 @@ mod exec;
 mod failure;
 pub mod join;
 mod reaper;
+mod tuned;
 mod user;
 
 pub use failure::{Failure, Kind};
+pub use tuned::{Rlimit, check_sysctl};
 
 use crate::mounts::plan::Plan as MountPlan;
 use crate::mounts::source::Sources;
@@ -48,6 +50,8 @@ pub struct Plan {
     pub hostname: String,
     /// The network.
     pub network: Inside,
+    /// The kernel's settings of the namespaces.
+    pub sysctls: Vec<(String, String)>,
     /// The command.
     pub program: Program,
     /// A pseudo terminal of this size is the command's stdio.
@@ -71,6 +75,12 @@ pub struct Program {
     pub capabilities: CapabilitySet,
     /// The system calls it may use.
     pub filter: Filter,
+    /// Its resource limits, where they differ.
+    pub rlimits: Vec<Rlimit>,
+    /// Its place in the OOM killer's order, if it is to have one of its own.
+    pub oom_score_adj: Option<i32>,
+    /// More supplementary groups, by name or number.
+    pub groups: Vec<String>,
     /// Programs cannot gain rights by set-user-id or file capabilities.
     pub no_new_privileges: bool,
 }

@@ -3,6 +3,7 @@
 //! Both files belong to the image: they are opened below the root only (no fifo, no device, no
 //! link outside), read up to a bound, and every line that is not well-formed is skipped.
 
+use super::Program;
 use super::failure::Failure;
 use crate::mounts::inroot::{InRootError, Root};
 use std::fs::File;
@@ -41,11 +42,18 @@ struct Group {
     members: Vec<String>,
 }
 
-/// Finds who `wanted` (`user[:group]`) is; empty is root.
-pub(super) fn identify(root: &Root, wanted: &str) -> Result<Identity, Failure> {
+/// Finds who the command's user (`user[:group]`) is; empty is root.
+pub(super) fn identify(root: &Root, program: &Program) -> Result<Identity, Failure> {
     let accounts = read(root, "/etc/passwd", account)?;
     let groups = read(root, "/etc/group", group)?;
-    resolve(wanted, &accounts, &groups)
+    let mut identity = resolve(&program.user, &accounts, &groups)?;
+    for wanted in &program.groups {
+        let gid = find_group(wanted, &groups)?;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(identity)
 }
 
 fn resolve(wanted: &str, accounts: &[Account], groups: &[Group]) -> Result<Identity, Failure> {

@@ -114,6 +114,8 @@ pub struct Standard<'a> {
     pub terminal: bool,
     /// More devices, made after the standard ones.
     pub devices: &'a [Device],
+    /// Bytes of `/dev/shm`, if not the usual.
+    pub shm: Option<u64>,
 }
 
 /// `/proc`, `/dev` with all in it, `/sys`: before volumes.
@@ -148,7 +150,10 @@ pub fn standard(wanted: &Standard<'_>) -> Vec<Op> {
         ("gid", "5"),
     ];
     ops.push(filesystem("devpts", "/dev/pts", &ptys, no_exec, true));
-    let shm = [("mode", "1777"), ("size", SHM_SIZE)];
+    let size = wanted
+        .shm
+        .map_or(SHM_SIZE.to_owned(), |bytes| bytes.to_string());
+    let shm = [("mode", "1777"), ("size", size.as_str())];
     ops.push(filesystem("tmpfs", "/dev/shm", &shm, plain, true));
     ops.push(filesystem("mqueue", "/dev/mqueue", &[], plain, true));
     if wanted.terminal {
@@ -242,6 +247,7 @@ mod tests {
             privileged: false,
             terminal: true,
             devices: &[],
+            shm: None,
         });
         let place = |wanted: &str| {
             ops.iter()

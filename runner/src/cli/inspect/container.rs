@@ -11,6 +11,7 @@ use crate::logs;
 use crate::network as networks;
 use crate::types::Moment;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// What is known of a container.
 pub(super) fn describe(home: &Home, directory: &Directory, sizes: bool) -> Result<Value> {
@@ -168,6 +169,22 @@ fn host_config(spec: &Spec) -> Value {
         "NanoCpus": (limits.cpus.unwrap_or(0.0) * 1e9).round() as u64,
         "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or(""),
         "PidsLimit": limits.pids_in_force(),
+        "MemoryReservation": limits.tuning.memory_reservation.unwrap_or(0),
+        "MemorySwappiness": limits.tuning.memory_swappiness,
+        "OomKillDisable": limits.tuning.oom_kill_disable,
+        "OomScoreAdj": limits.process.oom_score_adj.unwrap_or(0),
+        "CpuShares": limits.tuning.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.tuning.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.tuning.cpu_quota.unwrap_or(0),
+        "CpusetMems": limits.tuning.cpuset_mems.as_deref().unwrap_or(""),
+        "BlkioWeight": limits.tuning.blkio_weight.unwrap_or(0),
+        "ShmSize": limits.shm.unwrap_or(64 << 20),
+        "GroupAdd": spec.command.groups,
+        "Ulimits": limits.process.rlimits.iter().map(|limit| {
+            let number = |n: u64| i64::try_from(n).unwrap_or(-1);
+            json!({"Name": limit.name, "Soft": number(limit.soft), "Hard": number(limit.hard)})
+        }).collect::<Vec<_>>(),
+        "Sysctls": limits.process.sysctls.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
 }
 

@@ -131,6 +131,57 @@ pub(in crate::cli) struct Args {
     /// Limit of processes and threads (2048 if not given); -1 for none
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub(in crate::cli) pids_limit: Option<String>,
+    /// Memory left to it when the machine is short of it
+    #[arg(long, value_name = "SIZE")]
+    pub(in crate::cli) memory_reservation: Option<String>,
+    /// How readily its memory is swapped out, 0 to 100; -1 as the machine's
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(in crate::cli) memory_swappiness: Option<i64>,
+    /// Let it wait where the OOM killer would strike
+    #[arg(long)]
+    pub(in crate::cli) oom_kill_disable: bool,
+    /// Place in the OOM killer's order, -1000 (last) to 1000
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(in crate::cli) oom_score_adj: Option<i32>,
+    /// Weight of its processor time (1024 if not given)
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(in crate::cli) cpu_shares: Option<u64>,
+    /// Length of a period of processor time, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(in crate::cli) cpu_period: Option<u64>,
+    /// Processor time in each period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(in crate::cli) cpu_quota: Option<u64>,
+    /// Memory nodes to use, as 0-1
+    #[arg(long, value_name = "LIST")]
+    pub(in crate::cli) cpuset_mems: Option<String>,
+    /// Weight of its disk traffic, 10 to 1000
+    #[arg(long, value_name = "NUMBER")]
+    pub(in crate::cli) blkio_weight: Option<u64>,
+    /// Bytes a second that are read from a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(in crate::cli) device_read_bps: Vec<String>,
+    /// Bytes a second that are written to a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(in crate::cli) device_write_bps: Vec<String>,
+    /// Reads a second from a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(in crate::cli) device_read_iops: Vec<String>,
+    /// Writes a second to a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(in crate::cli) device_write_iops: Vec<String>,
+    /// Size of /dev/shm (64m if not given)
+    #[arg(long, value_name = "SIZE")]
+    pub(in crate::cli) shm_size: Option<String>,
+    /// Resource limit of its processes, as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(in crate::cli) ulimit: Vec<String>,
+    /// Setting of the kernel for its namespaces, as net.ipv4.ip_forward=1
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(in crate::cli) sysctl: Vec<String>,
+    /// One more group of the user's
+    #[arg(long, value_name = "GROUP")]
+    pub(in crate::cli) group_add: Vec<String>,
     /// Add a capability, as NET_ADMIN, or ALL
     #[arg(long, value_name = "CAP")]
     pub(in crate::cli) cap_add: Vec<String>,

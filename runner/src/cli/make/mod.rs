@@ -9,6 +9,7 @@ mod flags;
 mod labels;
 mod network;
 mod streams;
+mod tuning;
 mod volumes;
 
 pub(super) use environment::add as add_environment;
@@ -28,7 +29,7 @@ use crate::container::{Id, Lock, check_name, signals};
 use crate::error::{Error, Result};
 use crate::image::{Config, Image, Store};
 use crate::logs;
-use crate::network::{Settings, check_hostname};
+use crate::network::{Settings, Source, check_hostname};
 use crate::types::Moment;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,7 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         }
         None => id.short().to_owned(),
     };
-    let limits = limits(args)?;
+    let limits = limits(args, &network.source)?;
     limits.for_cgroup().check()?;
     let rights = rights(args)?;
     // Bad names and profiles are told before anything is made.
@@ -213,6 +214,7 @@ fn command(args: &Args, image: &Config, hostname: &str) -> Result<Command> {
         env: environment::environment(args, image, hostname)?,
         cwd: work_directory(args.workdir.as_deref(), image)?,
         user: args.user.clone().unwrap_or_else(|| image.user.clone()),
+        groups: args.group_add.clone(),
         terminal: args.tty,
         input: args.interactive || args.attach.iter().any(|s| s.eq_ignore_ascii_case("stdin")),
         input_once: false,
@@ -233,7 +235,7 @@ fn work_directory(given: Option<&str>, image: &Config) -> Result<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
-fn limits(args: &Args) -> Result<Limits> {
+fn limits(args: &Args, network: &Source) -> Result<Limits> {
     let memory = args
         .memory
         .as_deref()
@@ -265,6 +267,9 @@ fn limits(args: &Args) -> Result<Limits> {
         cpuset_cpus: cpuset.flatten(),
         // Asked for no limit is not the same as not asked.
         pids: pids.map(|limit| limit.unwrap_or(-1)),
+        tuning: tuning::tuning(args)?,
+        shm: tuning::shm(args)?,
+        process: tuning::process(args, network)?,
     })
 }
 
