@@ -27,7 +27,6 @@ pub mod lowers;
 pub mod mounts;
 pub mod operations;
 pub mod process;
-pub mod programs;
 pub mod scratch;
 pub mod sequences;
 pub mod snapshot;
@@ -40,3 +39,5 @@ pub mod traced;
 pub mod tracer;
 pub mod user;
 pub mod work;
+
+pub use tools::programs;

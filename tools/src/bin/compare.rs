@@ -1,0 +1,5 @@
+//! Measures layerfs beside other union file systems; see `compare --help`.
+
+fn main() -> std::process::ExitCode {
+    tools::compare::main()
+}
