@@ -124,3 +124,29 @@ fn weights_and_quotas_are_in_force_where_the_machine_has_them() {
         runner.sh(bad, "true").one_line_error(125);
     }
 }
+
+#[test]
+fn devices_that_are_asked_for_and_no_others() {
+    let runner = Runner::new();
+    let fuse = "head -c0 /dev/fuse && echo open";
+    let with = runner.debian(&[ALONE, "--device=/dev/fuse"], fuse);
+    assert_eq!(with.ok(), "open\n");
+    assert_ne!(runner.debian(&[ALONE], fuse).code, 0);
+    // Another name, and only for reading.
+    let script = "test -r /dev/mine && head -c1 /dev/mine | wc -c; : >/dev/mine";
+    let out = runner.debian(&[ALONE, "--device=/dev/kmsg:/dev/mine:r"], script);
+    assert!(out.code != 0, "it was written to: {out}");
+    // One with a directory of its own, and as root of the container makes it by hand.
+    let mknod = "mknod /dev/again c 10 229 && head -c0 /dev/again && echo open";
+    let out = runner.debian(&[ALONE], mknod);
+    assert!(!out.out().contains("open"), "{out}");
+    for bad in [
+        "/not/there",
+        "/etc/passwd",
+        "/dev/fuse:/etc/fuse",
+        "/dev/fuse:/dev/../x",
+        "/dev/fuse:/dev/x:q",
+    ] {
+        runner.sh(&["--device", bad], "true").one_line_error(125);
+    }
+}

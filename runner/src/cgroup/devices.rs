@@ -10,7 +10,7 @@
 
 /// One allowed device, or family of them (`None` is any number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rule {
+pub struct Rule {
     block: bool,
     major: Option<u32>,
     minor: Option<u32>,
@@ -57,6 +57,20 @@ pub(super) const RULES: [Rule; 11] = [
 ];
 
 impl Rule {
+    /// One device more; `access` has the letters r, w and m.
+    pub fn allow(block: bool, major: u32, minor: u32, access: &str) -> Self {
+        let letters = [('m', MKNOD), ('r', READ), ('w', WRITE)];
+        let bits = letters
+            .iter()
+            .filter(|(letter, _)| access.contains(*letter));
+        Self {
+            block,
+            major: Some(major),
+            minor: Some(minor),
+            access: bits.map(|(_, bit)| bit).sum(),
+        }
+    }
+
     /// The rule as a line for `devices.allow`.
     pub(super) fn v1_line(&self) -> String {
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());

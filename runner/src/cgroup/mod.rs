@@ -28,13 +28,16 @@ mod limits;
 mod settings;
 mod sys;
 mod tuning;
+mod usage;
 
+pub use devices::Rule as DeviceRule;
 pub use error::CgroupError;
 pub use limits::{
     Limits, MINIMUM_MEMORY, MemorySwap, parse_cpus, parse_cpuset, parse_memory, parse_memory_swap,
     parse_pids, parse_size,
 };
 pub use tuning::{Rate, RateKind, Tuning};
+pub use usage::Usage;
 
 use group::{Group, failed};
 use hierarchy::{Hierarchy, Version};
@@ -47,10 +50,11 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which device nodes the processes of a container may open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DevicePolicy {
-    /// null, zero, full, random, urandom, tty, console, ptmx and ptys; any node may be made.
-    Container,
+    /// null, zero, full, random, urandom, tty, console, ptmx and ptys, and these; any node may be
+    /// made.
+    Container(Vec<DeviceRule>),
     /// Every device (`--privileged`).
     Privileged,
     /// The device controller is not touched.
@@ -124,6 +128,38 @@ impl Cgroup {
         Ok(warnings)
     }
 
+    /// Puts other limits in force; those that are not given stay as they are. Gives warnings for the
+    /// user. After an error the limits are as they were.
+    ///
+    /// # Errors
+    /// What the kernel refuses, as a memory limit below what is in use.
+    pub fn update(&self, old: &Limits, new: &Limits) -> Result<Vec<String>, CgroupError> {
+        let changed = self.put_in_force(new);
+        if changed.is_err() {
+            // The first error is the one to report.
+            let _ = self.put_in_force(old);
+        }
+        changed
+    }
+
+    fn put_in_force(&self, limits: &Limits) -> Result<Vec<String>, CgroupError> {
+        let version = |controller: &str| self.with(controller).map(|g| g.version);
+        let (settings, mut warnings) = settings::plan(limits, version)?;
+        // On v1 memory may not be above memory with swap at any moment: which of the two goes first
+        // depends on whether they grow. Whatever is refused is tried again behind the others.
+        let mut again = Vec::new();
+        for setting in &settings {
+            match self.apply(setting) {
+                Ok(warning) => warnings.extend(warning),
+                Err(_) => again.push(setting),
+            }
+        }
+        for setting in again {
+            warnings.extend(self.apply(setting)?);
+        }
+        Ok(warnings)
+    }
+
     /// Writes one setting; a missing file may be a warning.
     fn apply(&self, setting: &Setting) -> Result<Option<String>, CgroupError> {
         let Some(group) = self.with(setting.controller) else {
@@ -144,25 +180,26 @@ impl Cgroup {
     }
 
     fn restrict_devices(&self, policy: DevicePolicy) -> Result<Option<String>, CgroupError> {
-        match (policy, self.with("devices"), self.unified()) {
+        match (&policy, self.with("devices"), self.unified()) {
             (DevicePolicy::Off, ..) => {}
             (DevicePolicy::Privileged, Some(v1), _) => v1.write("devices.allow", "a")?,
-            (DevicePolicy::Container, Some(v1), _) => {
+            (DevicePolicy::Container(more), Some(v1), _) => {
                 v1.write("devices.deny", "a")?;
-                for rule in devices::RULES {
+                for rule in devices::RULES.iter().chain(more) {
                     v1.write("devices.allow", &rule.v1_line())?;
                 }
             }
             // On v2 a group without a program of its own allows what its parents allow.
             (DevicePolicy::Privileged, None, _) => {}
-            (DevicePolicy::Container, None, Some(v2)) => {
+            (DevicePolicy::Container(more), None, Some(v2)) => {
+                let rules: Vec<_> = devices::RULES.iter().chain(more).copied().collect();
                 let broken = |what| move |e| failed(what, &v2.directory, e);
-                let program = sys::load(&devices::program(&devices::RULES))
+                let program = sys::load(&devices::program(&rules))
                     .map_err(broken("load the device program (CONFIG_CGROUP_BPF) for"))?;
                 sys::attach(&program, v2.descriptor())
                     .map_err(broken("attach the device program to"))?;
             }
-            (DevicePolicy::Container, None, None) => {
+            (DevicePolicy::Container(_), None, None) => {
                 return Ok(Some(
                     "WARNING: No device control: the devices controller is not mounted".to_owned(),
                 ));

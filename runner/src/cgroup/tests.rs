@@ -80,7 +80,7 @@ fn processes_are_counted_killed_and_cleared_away() {
         pids: Some(8),
         ..Limits::default()
     };
-    let (owned, _) = make("kill", &limits, DevicePolicy::Container);
+    let (owned, _) = make("kill", &limits, DevicePolicy::Container(Vec::new()));
     // Forks until it may not, which ends the inner shell but not its children.
     let mut child = spawn(&owned.0, "(while :; do sleep 100 & done); sleep 100");
     std::thread::sleep(Duration::from_millis(200));
@@ -111,7 +111,11 @@ fn devices_outside_the_list_are_refused() {
     if !root() {
         return;
     }
-    let (owned, _) = make("devices", &Limits::default(), DevicePolicy::Container);
+    let (owned, _) = make(
+        "devices",
+        &Limits::default(),
+        DevicePolicy::Container(Vec::new()),
+    );
     let script = "cat </dev/null && head -c1 /dev/zero >/dev/null && \
                   ! true </dev/kmsg && echo yes";
     let output = spawn(&owned.0, script).wait_with_output().unwrap();
@@ -133,7 +137,10 @@ fn the_device_program_passes_the_kernels_verifier_and_bites() {
         name,
         groups: vec![group],
     });
-    owned.0.restrict_devices(DevicePolicy::Container).unwrap();
+    owned
+        .0
+        .restrict_devices(DevicePolicy::Container(Vec::new()))
+        .unwrap();
     let script = "cat </dev/null && ! true </dev/kmsg && echo yes";
     let output = spawn(&owned.0, script).wait_with_output().unwrap();
     assert_eq!(output.stdout, b"yes\n");

@@ -11,6 +11,7 @@ mod attach;
 mod classic;
 mod completion;
 mod container;
+mod cp;
 mod create;
 mod diff;
 mod ended;
@@ -36,9 +37,11 @@ mod rmi;
 mod run;
 mod size;
 mod start;
+mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 mod volume;
 mod wait;
 
@@ -93,14 +96,20 @@ enum Verb {
     Pause(pause::Args),
     /// Let the processes of frozen containers run again
     Unpause(unpause::Args),
+    /// Give containers other limits
+    Update(update::Args),
     /// Wait until containers have ended, and print their exit codes
     Wait(wait::Args),
     /// Follow the streams of a container that runs
     Attach(attach::Args),
     /// Run another command in a container that runs
     Exec(exec::Args),
+    /// Copy files into a container, or out of it
+    Cp(cp::Args),
     /// Show the processes of a container
     Top(top::Args),
+    /// Show what containers use
+    Stats(stats::Args),
     /// Show where a container's ports are reached
     Port(port::Args),
     /// Show what a container has changed of its image
@@ -173,10 +182,13 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Kill(args) => kill::run(&args, &owned(&root)?),
         Verb::Pause(args) => pause::run(&args, &owned(&root)?),
         Verb::Unpause(args) => unpause::run(&args, &owned(&root)?),
+        Verb::Update(args) => update::run(&args, &owned(&root)?),
         Verb::Wait(args) => wait::run(&args, &owned(&root)?),
         Verb::Exec(args) => exec::run(&args, &owned(&root)?),
         Verb::Attach(args) => attach::run(&args, &owned(&root)?),
+        Verb::Cp(args) => cp::run(&args, &owned(&root)?),
         Verb::Top(args) => top::run(&args, &owned(&root)?),
+        Verb::Stats(args) => stats::run(&args, &owned(&root)?),
         Verb::Port(args) => port::run(&args, &owned(&root)?),
         Verb::Diff(args) => diff::run(&args, &owned(&root)?),
         Verb::Events(args) => events::run(&args, &owned(&root)?),

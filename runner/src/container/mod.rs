@@ -18,6 +18,7 @@
 
 pub mod client;
 pub mod directory;
+pub mod files;
 pub mod home;
 mod id;
 pub mod journal;
@@ -33,6 +34,7 @@ pub mod signals;
 pub mod spec;
 pub mod state;
 pub(crate) mod terminal;
+pub mod transfer;
 pub mod volume;
 
 /// What a container has changed of its image: each path, without a leading `/`, and docker's letter.

@@ -4,7 +4,7 @@ use super::directory::Directory;
 use super::protocol::Exec;
 use super::spec::{Rights, Spec};
 use super::volume::{Tmpfs, Volume};
-use crate::cgroup::View;
+use crate::cgroup::{DeviceRule, View};
 use crate::error::{Error, Result};
 use crate::init::{self, TerminalSize};
 use crate::mounts::plan::{self, Bind, Device, Op, Standard};
@@ -76,13 +76,14 @@ pub(super) fn init(
     network: Inside,
     terminal: TerminalSize,
 ) -> Result<init::Plan> {
-    let devices = if spec.rights.privileged {
-        let mut found = Vec::new();
-        host_devices(Path::new("/dev"), &mut found)?;
-        found
-    } else {
-        Vec::new()
-    };
+    let mut devices = Vec::new();
+    if spec.rights.privileged {
+        host_devices(Path::new("/dev"), &mut devices)?;
+    }
+    for (device, _) in wished_devices(spec)? {
+        devices.retain(|other| other.path != device.path);
+        devices.push(device);
+    }
     Ok(init::Plan {
         mounts: mounts(spec, directory, cgroups, &devices),
         hostname: spec.hostname.clone(),
@@ -260,6 +261,55 @@ fn user_mounts(volumes: &[Volume], tmpfs: &[Tmpfs]) -> Vec<Op> {
     all.into_iter().map(|(_, op)| op).collect()
 }
 
+/// The devices that were asked for, as the machine has them now, and what may be done with each.
+fn wished_devices(spec: &Spec) -> Result<Vec<(Device, &str)>> {
+    let mut all = Vec::new();
+    for wish in &spec.rights.devices {
+        let host = fs::canonicalize(&wish.host).map_err(Error::io("find", &wish.host))?;
+        let mut found = Vec::new();
+        if host.is_dir() {
+            host_devices(&host, &mut found)?;
+        } else {
+            let meta = fs::metadata(&host).map_err(Error::io("look at", &host))?;
+            found.extend(device(host.clone(), &meta));
+        }
+        for mut device in found {
+            let below = device.path.strip_prefix(&host).unwrap_or(Path::new(""));
+            device.path = match below.as_os_str().is_empty() {
+                true => wish.inside.clone(),
+                false => wish.inside.join(below),
+            };
+            all.push((device, wish.access.as_str()));
+        }
+    }
+    Ok(all)
+}
+
+/// What the container's control group lets it do with them.
+pub(super) fn device_rules(spec: &Spec) -> Result<Vec<DeviceRule>> {
+    let wished = wished_devices(spec)?;
+    let rules = wished.iter().map(|(device, access)| {
+        let (major, minor) = (
+            rustix::fs::major(device.number),
+            rustix::fs::minor(device.number),
+        );
+        DeviceRule::allow(device.block, major, minor, access)
+    });
+    Ok(rules.collect())
+}
+
+/// A device node; nothing if it is something else.
+fn device(path: PathBuf, meta: &fs::Metadata) -> Option<Device> {
+    let kind = meta.file_type();
+    (kind.is_char_device() || kind.is_block_device()).then(|| Device {
+        path,
+        block: kind.is_block_device(),
+        number: meta.rdev(),
+        mode: meta.mode() & 0o7777,
+        owner: (meta.uid(), meta.gid()),
+    })
+}
+
 /// Every device node of the host that a container has not of its own.
 fn host_devices(directory: &Path, found: &mut Vec<Device>) -> Result<()> {
     let entries = fs::read_dir(directory).map_err(Error::io("list", directory))?;
@@ -275,17 +325,10 @@ fn host_devices(directory: &Path, found: &mut Vec<Device>) -> Result<()> {
         let Ok(meta) = fs::symlink_metadata(&path) else {
             continue;
         };
-        let kind = meta.file_type();
-        if kind.is_dir() {
+        if meta.is_dir() {
             host_devices(&path, found)?;
-        } else if kind.is_char_device() || kind.is_block_device() {
-            found.push(Device {
-                path,
-                block: kind.is_block_device(),
-                number: meta.rdev(),
-                mode: meta.mode() & 0o7777,
-                owner: (meta.uid(), meta.gid()),
-            });
+        } else {
+            found.extend(device(path, &meta));
         }
     }
     Ok(())

@@ -21,6 +21,7 @@
 //! Instead of Started there may be Failed. A client that goes takes its streams with it, nothing
 //! else. Attached clients are told Exited, too, each time the command ends.
 
+use super::spec::{Limits, Restart};
 use crate::init::TerminalSize;
 use crate::logs::Stream;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,13 @@ pub(super) enum Request {
     Unpause,
     /// Tell when the command ends.
     Wait,
+    /// These limits and this restart policy instead of its own.
+    Update {
+        /// All of its limits.
+        limits: Limits,
+        /// Its restart policy.
+        restart: Restart,
+    },
     /// Run another command in the container; the pipes come along, all three or none.
     Exec(Exec),
 }

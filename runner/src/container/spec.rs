@@ -1,10 +1,10 @@
 //! What a container is: everything its monitor needs to know, checked, kept as `config.json`.
 //!
-//! A specification never changes while the container lives; `state.json` tells how it does.
+//! Only `update` changes it, through the monitor while the container lives; `state.json` tells how it does.
 
 use super::Id;
 use super::volume::{Tmpfs, Volume};
-use crate::cgroup::{self, DevicePolicy, MemorySwap};
+use crate::cgroup::{self, DevicePolicy, DeviceRule, MemorySwap};
 use crate::error::Result;
 use crate::init::Rlimit;
 use crate::logs;
@@ -194,6 +194,53 @@ pub struct Rights {
     pub seccomp: Seccomp,
     /// Programs cannot gain rights.
     pub no_new_privileges: bool,
+    /// `--device`.
+    #[serde(default)]
+    pub devices: Vec<DeviceWish>,
+}
+
+/// A device of the machine, or a directory of them, in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceWish {
+    /// On the machine.
+    pub host: PathBuf,
+    /// In the container, below /dev.
+    pub inside: PathBuf,
+    /// Of the letters r, w, m.
+    pub access: String,
+}
+
+impl std::str::FromStr for DeviceWish {
+    type Err = String;
+
+    /// The value of `--device`: `HOST[:CONTAINER][:rwm]`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_access = |part: &str| !part.is_empty() && part.bytes().all(|b| b"rwm".contains(&b));
+        let parts: Vec<&str> = text.split(':').collect();
+        let (host, inside, access) = match parts.as_slice() {
+            [host] => (*host, *host, "rwm"),
+            [host, access] if is_access(access) => (*host, *host, *access),
+            [host, inside] => (*host, *inside, "rwm"),
+            [host, inside, access] if is_access(access) => (*host, *inside, *access),
+            _ => return Err("want HOST[:CONTAINER][:rwm]".to_owned()),
+        };
+        let plain = |path: &str| !path.split('/').any(|part| part == "..");
+        if !inside.starts_with("/dev/") || inside.len() < 6 || !plain(inside) {
+            return Err("devices of a container are below /dev: want HOST:/dev/NAME".to_owned());
+        }
+        let meta = std::fs::metadata(host).map_err(|error| format!("{host}: {error}"))?;
+        let kind = meta.file_type();
+        use std::os::unix::fs::FileTypeExt;
+        if !(kind.is_char_device() || kind.is_block_device() || kind.is_dir()) {
+            return Err(format!("{host} is no device"));
+        }
+        Ok(Self {
+            host: PathBuf::from(host),
+            inside: PathBuf::from(inside),
+            access: access.to_owned(),
+        })
+    }
 }
 
 /// Which system call filter.
@@ -299,12 +346,12 @@ impl Rights {
         Ok(Filter::compile(&choice, self.capabilities()?)?)
     }
 
-    /// Which devices its processes may open.
-    pub fn devices(&self) -> DevicePolicy {
+    /// Which devices its processes may open: `more` than the usual.
+    pub fn device_policy(&self, more: Vec<DeviceRule>) -> DevicePolicy {
         if self.privileged {
             DevicePolicy::Privileged
         } else {
-            DevicePolicy::Container
+            DevicePolicy::Container(more)
         }
     }
 }

@@ -33,6 +33,12 @@ pub(in crate::cli) fn size(bytes: u64) -> String {
     scaled(bytes as f64, 1000.0, &units, 3)
 }
 
+/// A size in powers of 1024 with four digits, as `1.234MiB`.
+pub(in crate::cli) fn binary_size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    scaled(bytes as f64, 1024.0, &units, 4)
+}
+
 /// As Go's `%.4g`: so many digits, without zeros behind the point.
 fn scaled(mut value: f64, base: f64, units: &[&str], digits: usize) -> String {
     let mut unit = 0;

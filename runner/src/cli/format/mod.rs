@@ -12,7 +12,7 @@ mod human;
 mod parse;
 mod table;
 
-pub(super) use human::{ago, size, span};
+pub(super) use human::{ago, binary_size, size, span};
 
 use crate::error::{Error, Result};
 use parse::Node;

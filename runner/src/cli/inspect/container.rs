@@ -158,6 +158,11 @@ fn host_config(spec: &Spec) -> Value {
             "MaximumRetryCount": spec.restart.retries,
         },
         "AutoRemove": spec.remove,
+        "Devices": rights.devices.iter().map(|wish| json!({
+            "PathOnHost": wish.host,
+            "PathInContainer": wish.inside,
+            "CgroupPermissions": wish.access,
+        })).collect::<Vec<_>>(),
         "CapAdd": rights.add,
         "CapDrop": rights.drop,
         "Privileged": rights.privileged,

@@ -188,6 +188,9 @@ pub(in crate::cli) struct Args {
     /// Drop a capability, or ALL
     #[arg(long, value_name = "CAP")]
     pub(in crate::cli) cap_drop: Vec<String>,
+    /// Give it a device of this machine, or all of a directory
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
+    pub(in crate::cli) device: Vec<String>,
     /// All capabilities and devices, no system call filter, nothing hidden
     #[arg(long)]
     pub(in crate::cli) privileged: bool,

@@ -280,7 +280,16 @@ fn rights(args: &Args) -> Result<Rights> {
         drop: args.cap_drop.clone(),
         seccomp: Seccomp::Default,
         no_new_privileges: !args.privileged,
+        devices: Vec::new(),
     };
+    for text in &args.device {
+        let wish = text.parse().map_err(|why| Error::Value {
+            flag: "--device",
+            value: text.clone(),
+            why,
+        })?;
+        rights.devices.push(wish);
+    }
     for option in &args.security_opt {
         let (name, value) = match option.split_once(['=', ':']) {
             Some((name, value)) => (name, Some(value)),

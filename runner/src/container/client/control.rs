@@ -2,6 +2,7 @@
 
 use super::super::directory::Directory;
 use super::super::protocol::{Attach, Ended, Event, Exec, Request, SOCKET};
+use super::super::spec::{Limits, Restart};
 use crate::error::{Error, Result};
 use crate::sys::channel::{Channel, Received};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +35,25 @@ impl Control {
     /// Sends a signal to the first process.
     pub fn kill(&self, signal: i32) -> Result<()> {
         self.ask(&Request::Kill(signal), &[])
+    }
+
+    /// Gives it other limits and another restart policy; `warn` is told what this machine cannot do.
+    pub fn update(
+        &self,
+        limits: Limits,
+        restart: Restart,
+        warn: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        self.send(&Request::Update { limits, restart }, &[])?;
+        loop {
+            match self.event()? {
+                Some(Event::Warning(text)) => warn(&text),
+                Some(Event::Done) => return Ok(()),
+                Some(Event::Refused(message)) => return Err(Error::Refused(message)),
+                Some(_) => {}
+                None => return Err(Error::NotRunning(self.short.clone())),
+            }
+        }
     }
 
     /// Freezes all processes.

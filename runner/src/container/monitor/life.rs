@@ -62,7 +62,8 @@ impl Life {
     ) -> Result<Option<OwnedFd>> {
         let (spec, directory) = (needs.spec, needs.directory);
         let limits = spec.limits.for_cgroup();
-        let (cgroup, warnings) = Cgroup::create(spec.id.as_str(), &limits, spec.rights.devices())?;
+        let devices = spec.rights.device_policy(plan::device_rules(spec)?);
+        let (cgroup, warnings) = Cgroup::create(spec.id.as_str(), &limits, devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         warnings.into_iter().for_each(&mut *warn);
         let home = Home::of(directory);

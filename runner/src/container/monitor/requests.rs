@@ -1,6 +1,7 @@
 //! What peers ask of the monitor, one function each.
 
 use super::super::protocol::{Event, Request};
+use super::super::spec::{Limits, Restart};
 use super::super::state::Status;
 use super::oversee::Monitor;
 use crate::error::Result;
@@ -33,6 +34,7 @@ impl Monitor {
                 Ok(()) => return,
                 Err(why) => Err(why),
             },
+            Request::Update { limits, restart } => self.update(peer, limits, restart),
             Request::Attach(wanted) => said(self.attach(peer, wanted, fds)),
             Request::Kill(number) => self.kill(number),
             Request::Pause => self.pause(),
@@ -79,6 +81,24 @@ impl Monitor {
             self.life.signal(number);
         }
         self.record_with("kill", |subject| subject.with("signal", number));
+        Ok(())
+    }
+
+    /// The kernel first: what it refuses is not written down.
+    fn update(&mut self, peer: u32, limits: Limits, restart: Restart) -> Result<(), String> {
+        let old = self.spec.limits.for_cgroup();
+        if let Some(cgroup) = self.life.cgroup() {
+            let warnings = cgroup.update(&old, &limits.for_cgroup());
+            let warnings = warnings.map_err(|error| format!("refuses: {error}"))?;
+            for warning in warnings {
+                self.peers.tell(peer, &Event::Warning(warning));
+            }
+        }
+        let mut spec = self.spec.clone();
+        (spec.limits, spec.restart) = (limits, restart);
+        said(self.directory.set_spec(&spec))?;
+        self.spec = spec;
+        self.record("update");
         Ok(())
     }
 
