@@ -44,20 +44,18 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         keep_owners: args.archive,
     };
     let (source, target) = (split(&args.source), split(&args.target));
-    let (container, work): (&str, Box<dyn FnOnce(&Files) -> Result<()>>) = match (source, target) {
+    match (source, target) {
         ((None, source), (Some(container), target)) => {
             let target = absolute(target);
-            (
-                container,
-                Box::new(move |files| copy_in(files, source, &target, how)),
-            )
+            copy(&home, container, |files| {
+                copy_in(files, source, &target, how)
+            })?;
         }
         ((Some(container), source), (None, target)) => {
             let source = absolute(source);
-            (
-                container,
-                Box::new(move |files| copy_out(files, &source, target, how)),
-            )
+            copy(&home, container, |files| {
+                copy_out(files, &source, target, how)
+            })?;
         }
         ((None, _), (None, _)) => {
             let why = "one of the two must be in a container: CONTAINER:PATH";
@@ -67,8 +65,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
             let why = "copying between containers is not supported: go over a pipe";
             return Err(Error::Usage(format!("{why}; see runner cp --help")));
         }
-    };
-    copy(&home, container, work)?;
+    }
     Ok(0)
 }
 

@@ -68,7 +68,7 @@ pub(super) enum Request {
     /// These limits and this restart policy instead of its own.
     Update {
         /// All of its limits.
-        limits: Limits,
+        limits: Box<Limits>,
         /// Its restart policy.
         restart: Restart,
     },

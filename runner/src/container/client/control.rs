@@ -44,6 +44,7 @@ impl Control {
         restart: Restart,
         warn: &mut dyn FnMut(&str),
     ) -> Result<()> {
+        let limits = Box::new(limits);
         self.send(&Request::Update { limits, restart }, &[])?;
         loop {
             match self.event()? {

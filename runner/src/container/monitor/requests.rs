@@ -34,7 +34,7 @@ impl Monitor {
                 Ok(()) => return,
                 Err(why) => Err(why),
             },
-            Request::Update { limits, restart } => self.update(peer, limits, restart),
+            Request::Update { limits, restart } => self.update(peer, *limits, restart),
             Request::Attach(wanted) => said(self.attach(peer, wanted, fds)),
             Request::Kill(number) => self.kill(number),
             Request::Pause => self.pause(),
