@@ -10,6 +10,7 @@ mod diff;
 mod events;
 mod exec;
 mod exit;
+mod health;
 mod images;
 mod isolation;
 mod limits;

@@ -19,6 +19,7 @@
 pub mod client;
 pub mod directory;
 pub mod files;
+pub mod health;
 pub mod home;
 mod id;
 pub mod journal;

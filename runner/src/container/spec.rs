@@ -3,6 +3,7 @@
 //! Only `update` changes it, through the monitor while the container lives; `state.json` tells how it does.
 
 use super::Id;
+use super::health::HealthCheck;
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::{self, DevicePolicy, DeviceRule, MemorySwap};
 use crate::error::Result;
@@ -62,6 +63,9 @@ pub struct Spec {
     pub limits: Limits,
     /// What it may do.
     pub rights: Rights,
+    /// How it is asked whether it is well.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 /// What runs in a container.

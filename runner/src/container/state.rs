@@ -2,6 +2,7 @@
 //!
 //! The monitor alone writes it while it lives; else whoever holds the container's lock.
 
+use super::health::HealthState;
 use crate::types::Moment;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -71,6 +72,9 @@ pub struct State {
     pub finished: Option<Moment>,
     /// How often its restart policy has started it again.
     pub restarts: u32,
+    /// How it is, if it is asked.
+    #[serde(default)]
+    pub health: Option<HealthState>,
 }
 
 impl State {

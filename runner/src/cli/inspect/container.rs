@@ -59,6 +59,27 @@ pub(super) fn describe(home: &Home, directory: &Directory, sizes: bool) -> Resul
 }
 
 fn state_of(state: &State) -> Value {
+    let mut told = plain_state(state);
+    if let (Some(health), Some(map)) = (&state.health, told.as_object_mut()) {
+        let log = health.log.iter().map(|answer| {
+            json!({
+                "Start": answer.start.to_string(),
+                "End": answer.end.to_string(),
+                "ExitCode": answer.code,
+                "Output": answer.output,
+            })
+        });
+        let health = json!({
+            "Status": health.status.to_string(),
+            "FailingStreak": health.failing,
+            "Log": log.collect::<Vec<_>>(),
+        });
+        map.insert("Health".to_owned(), health);
+    }
+    told
+}
+
+fn plain_state(state: &State) -> Value {
     let moment = |moment: Option<Moment>| match moment {
         Some(moment) => moment.to_string(),
         None => "0001-01-01T00:00:00Z".to_owned(),
@@ -111,6 +132,13 @@ fn config(spec: &Spec) -> Value {
             json!(command.entrypoint)
         },
         "Labels": spec.labels,
+        "Healthcheck": spec.health.as_ref().map(|check| json!({
+            "Test": ["CMD-SHELL", check.command],
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "StartPeriod": check.start_period,
+            "Retries": check.retries,
+        })),
         "StopSignal": signals::name(spec.stop.signal),
         "StopTimeout": spec.stop.seconds,
     })

@@ -22,6 +22,24 @@ pub(in crate::cli) struct Args {
     /// Start it again when it has ended: no, on-failure[:NUMBER], always, unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
     pub(in crate::cli) restart: String,
+    /// Command that tells by its exit code whether the container is well
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) health_cmd: Option<String>,
+    /// From one health check to the next (30s)
+    #[arg(long, value_name = "DURATION")]
+    pub(in crate::cli) health_interval: Option<String>,
+    /// How long a health check may take (30s)
+    #[arg(long, value_name = "DURATION")]
+    pub(in crate::cli) health_timeout: Option<String>,
+    /// Failures in a row that make it unhealthy (3)
+    #[arg(long, value_name = "NUMBER")]
+    pub(in crate::cli) health_retries: Option<u32>,
+    /// Failures do not count for so long after the start
+    #[arg(long, value_name = "DURATION")]
+    pub(in crate::cli) health_start_period: Option<String>,
+    /// No health check, whatever the image says
+    #[arg(long)]
+    pub(in crate::cli) no_healthcheck: bool,
     /// Signal that asks the container to end
     #[arg(long, value_name = "SIGNAL")]
     pub(in crate::cli) stop_signal: Option<String>,

@@ -6,6 +6,7 @@
 
 mod environment;
 mod flags;
+mod health;
 mod labels;
 mod network;
 mod streams;
@@ -129,6 +130,7 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         network,
         limits,
         rights,
+        health: health::check(args)?,
     })
 }
 

@@ -107,12 +107,16 @@ fn meets(found: &Found, kind: &str, value: &str) -> bool {
             let named = spec.image == value || spec.image.split(':').next() == Some(value);
             named || (!value.is_empty() && id.starts_with(value))
         }
-        "volume" => spec
-            .volumes
-            .iter()
-            .any(|volume| volume.source.as_os_str() == value || volume.target.as_os_str() == value),
+        "volume" => spec.volumes.iter().any(|volume| {
+            volume.name.as_deref() == Some(value)
+                || volume.source.as_os_str() == value
+                || volume.target.as_os_str() == value
+        }),
         "network" => network(spec) == value,
-        "health" => value == "none",
+        "health" => match &found.state.health {
+            Some(health) => health.status.to_string() == value,
+            None => value == "none",
+        },
         _ => false,
     }
 }

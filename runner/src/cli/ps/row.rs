@@ -3,6 +3,7 @@
 use super::Found;
 use crate::cli::format::{Column, ago, size as human_size, span};
 use crate::cli::size;
+use crate::container::health::Health;
 use crate::container::spec::Spec;
 use crate::container::state::{State, Status};
 use crate::container::volume::Volume;
@@ -69,13 +70,21 @@ fn status(state: &State) -> String {
     let ended = || ago(state.finished.unwrap_or_default().age());
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", up()),
+        Status::Running => format!("Up {}{}", up(), health(state)),
         Status::Paused => format!("Up {} (Paused)", up()),
         Status::Restarting => format!("Restarting ({}) {}", state.code, ended()),
         Status::Exited if state.out_of_memory => {
             format!("Exited ({}) {} (out of memory)", state.code, ended())
         }
         Status::Exited => format!("Exited ({}) {}", state.code, ended()),
+    }
+}
+
+fn health(state: &State) -> String {
+    match state.health.as_ref().map(|health| health.status) {
+        None => String::new(),
+        Some(Health::Starting) => " (health: starting)".to_owned(),
+        Some(known) => format!(" ({known})"),
     }
 }
 

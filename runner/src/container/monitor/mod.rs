@@ -5,6 +5,7 @@
 //!   oversee  ── lives one after another; the end
 //!     │ requests what others ask for
 //!     │ exec     other commands in the container, each with an overseer
+//!     │ health   a command that is run again and again
 //!     │ life     what is made for one life, and undone
 //!     │ restart  whether there is another
 //!     │ streams  what the container says and is told; the log
@@ -16,6 +17,7 @@
 //! free knows that the monitor is dead (see [`super::lock`]).
 
 mod exec;
+mod health;
 mod life;
 mod oversee;
 mod peers;

@@ -16,6 +16,7 @@ use super::super::lock::Lock;
 use super::super::protocol::{Attach, Ended, Event, SOCKET};
 use super::super::spec::Spec;
 use super::super::state::{State, Status};
+use super::health::Checks;
 use super::life::{Life, Needs};
 use super::peers::Peers;
 use super::restart::Restarts;
@@ -40,6 +41,7 @@ pub(super) struct Monitor {
     pub(super) peers: Peers,
     pub(super) streams: Streams,
     pub(super) life: Life,
+    pub(super) checks: Checks,
     /// The client that started it.
     pub(super) first: u32,
     /// That client follows the streams: the container was started for it.
@@ -76,6 +78,7 @@ pub(super) fn oversee(channel: Channel, signals: SignalFd, launch: Launch) -> Re
         peers,
         streams,
         life: Life::default(),
+        checks: Checks::default(),
         first,
         in_foreground: launch.attach.is_some(),
         stopped: false,
@@ -119,6 +122,7 @@ impl Monitor {
             for problem in std::mem::take(&mut self.life).undo() {
                 self.warn(&format_args!("WARNING: {problem}"));
             }
+            self.checks.end();
             let ended = match lived {
                 Ok(ended) => ended,
                 Err(error) => {
@@ -164,6 +168,7 @@ impl Monitor {
         }
         self.state.run(self.life.pid());
         self.state.restarts = restarts;
+        self.begin_checks();
         self.directory.set_state(&self.state)?;
         self.record("start");
         self.peers.tell(self.first, &Event::Started);
@@ -188,6 +193,7 @@ impl Monitor {
         self.peers.watch(&mut watch);
         self.streams.watch(&mut watch);
         self.life.watch(&mut watch);
+        self.checks.watch(&mut watch);
         watch.until(self.kill_at);
         watch.until(until);
         let mut ended = false;
@@ -200,6 +206,8 @@ impl Monitor {
                     self.stop(None, None);
                 }
                 Token::Union => self.lose_union(),
+                Token::Probe => self.end_probe(),
+                Token::ProbeOutput => self.checks.hear(),
                 Token::Overseer(pid) => self.life.reap_overseer(pid),
                 Token::Listener => self.accept(),
                 Token::Peer(peer) => self.hear(peer),
@@ -207,6 +215,7 @@ impl Monitor {
             }
         }
         self.streams.tick();
+        self.check_if_due();
         if let Some(problem) = self.streams.take_log_problem() {
             self.warn(&format_args!(
                 "WARNING: {problem}; what follows may be missing"

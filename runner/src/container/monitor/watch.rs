@@ -13,6 +13,10 @@ pub(super) enum Token {
     Signal,
     /// The container's first process has ended.
     Init,
+    /// A health check has come to its end.
+    Probe,
+    /// A health check says something.
+    ProbeOutput,
     /// An overseer of a command that joined has ended.
     Overseer(i32),
     /// The file system process has ended.
