@@ -27,6 +27,7 @@ mod start;
 mod stats;
 mod stop;
 mod streams;
+mod system;
 mod terminal;
 mod top;
 mod tuning;

@@ -79,6 +79,20 @@ pub struct Cgroup {
     groups: Vec<Group>,
 }
 
+/// Which versions this machine's hierarchies are of: `1`, `2`, or `1 and 2` where both are in use.
+///
+/// # Errors
+/// No cgroup file system is mounted.
+pub fn versions() -> Result<&'static str, CgroupError> {
+    let all = hierarchy::detect()?;
+    let has = |version| all.iter().any(|hierarchy| hierarchy.version == version);
+    Ok(match (has(Version::V1), has(Version::V2)) {
+        (true, true) => "1 and 2",
+        (true, false) => "1",
+        (false, _) => "2",
+    })
+}
+
 impl Cgroup {
     /// Makes the group `runner/NAME` and writes the limits; also returns warnings for the user,
     /// a line each. Nothing is left behind on error.

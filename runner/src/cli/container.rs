@@ -3,6 +3,7 @@
 use super::format::size as shown_size;
 use super::{output, size};
 use crate::container::Id;
+use crate::container::home::Home;
 use crate::container::state::Status;
 use crate::error::Result;
 use std::path::Path;
@@ -36,7 +37,43 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         return Ok(0);
     }
     let home = output::open_home(root)?;
-    let (mut gone, mut reclaimed, mut code) = (Vec::new(), 0, 0);
+    let pruned = prune(&home)?;
+    let mut text = pruned.list();
+    text.push_str(&format!(
+        "Total reclaimed space: {}\n",
+        shown_size(pruned.reclaimed)
+    ));
+    output::print(&text)?;
+    Ok(pruned.code)
+}
+
+/// What was removed.
+pub(super) struct Pruned {
+    gone: Vec<Id>,
+    /// Bytes.
+    pub(super) reclaimed: u64,
+    /// The exit code: of failures, which were told.
+    pub(super) code: u8,
+}
+
+impl Pruned {
+    /// As docker lists it; nothing if nothing was removed.
+    pub(super) fn list(&self) -> String {
+        if self.gone.is_empty() {
+            return String::new();
+        }
+        let ids: Vec<_> = self.gone.iter().map(Id::as_str).collect();
+        format!("Deleted Containers:\n{}\n\n", ids.join("\n"))
+    }
+}
+
+/// Removes all containers that do not run.
+pub(super) fn prune(home: &Home) -> Result<Pruned> {
+    let mut pruned = Pruned {
+        gone: Vec::new(),
+        reclaimed: 0,
+        code: 0,
+    };
     for directory in home.all()? {
         // Whoever has the lock works on it, or watches it.
         let Some(lock) = home.try_lock(directory.id())? else {
@@ -51,24 +88,14 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         let used = size::used(&directory.join("upper"));
         match home.remove(&directory, lock, false) {
             Ok(()) => {
-                reclaimed += used;
-                gone.push(directory.id().clone());
+                pruned.reclaimed += used;
+                pruned.gone.push(directory.id().clone());
             }
             Err(error) => {
                 output::complain(&error);
-                code = super::OURS;
+                pruned.code = super::OURS;
             }
         }
     }
-    let mut text = String::new();
-    if !gone.is_empty() {
-        let ids: Vec<_> = gone.iter().map(Id::as_str).collect();
-        text = format!("Deleted Containers:\n{}\n\n", ids.join("\n"));
-    }
-    text.push_str(&format!(
-        "Total reclaimed space: {}\n",
-        shown_size(reclaimed)
-    ));
-    output::print(&text)?;
-    Ok(code)
+    Ok(pruned)
 }

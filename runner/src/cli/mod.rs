@@ -39,6 +39,7 @@ mod size;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod top;
 mod unpause;
 mod update;
@@ -134,6 +135,10 @@ enum Verb {
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
+    /// Show what this machine and its containers are made of
+    Info(system::info::Args),
+    /// Show what takes how much, and clean up
+    System(system::Args),
     /// Make, list and remove networks
     Network(network::Args),
     /// Make, list and remove volumes
@@ -201,6 +206,8 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
+        Verb::Info(args) => system::info::run(&args, &owned(&root)?),
+        Verb::System(args) => system::run(&args, &owned(&root)?),
         Verb::Network(args) => network::run(&args, &owned(&root)?),
         Verb::Volume(args) => volume::run(&args, &owned(&root)?),
         Verb::Completion(args) => completion::run(&args, Cli::command()),

@@ -3,7 +3,7 @@
 mod create;
 mod inspect;
 mod ls;
-mod prune;
+pub(super) mod prune;
 mod rm;
 
 use crate::error::Result;

@@ -24,18 +24,25 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     if !args.force && !output::confirm(question)? {
         return Ok(0);
     }
-    let home = output::open_home(root)?;
-    let wanted = wanted(&home)?;
+    let (list, code) = prune(&output::open_home(root)?)?;
+    output::print(&list)?;
+    Ok(code)
+}
+
+/// Removes networks that no container names; gives their list, and the exit code of failures, which
+/// were told.
+pub(in crate::cli) fn prune(home: &Home) -> Result<(String, u8)> {
+    let wanted = wanted(home)?;
     let mut gone = Vec::new();
     let mut code = 0;
-    for network in network::all(root)?.networks {
+    for network in network::all(home.root())?.networks {
         let needed = wanted
             .iter()
             .any(|name| *name == network.name || network.id.starts_with(name.as_str()));
         if network.name == DEFAULT || needed || !network.endpoints.is_empty() {
             continue;
         }
-        match network::remove(root, &network.id) {
+        match network::remove(home.root(), &network.id) {
             Ok(name) => gone.push(name),
             Err(error) => {
                 output::complain(&error);
@@ -43,10 +50,11 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
             }
         }
     }
-    if !gone.is_empty() {
-        output::print(&format_args!("Deleted Networks:\n{}\n\n", gone.join("\n")))?;
-    }
-    Ok(code)
+    let list = match gone.is_empty() {
+        true => String::new(),
+        false => format!("Deleted Networks:\n{}\n\n", gone.join("\n")),
+    };
+    Ok((list, code))
 }
 
 /// Networks that containers name, whether they run or not.

@@ -2,6 +2,7 @@
 
 use super::super::format::size;
 use super::super::output;
+use crate::container::home::Home;
 use crate::container::volume::{Record, Volumes};
 use crate::error::Result;
 use std::path::Path;
@@ -26,17 +27,22 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     if !args.force && !output::confirm(&question)? {
         return Ok(0);
     }
-    let home = output::open_home(root)?;
-    let volumes = Volumes::at(root);
-    let goes = |record: &Record| args.all || record.anonymous;
-    let before: u64 = volumes.all()?.iter().map(|name| volumes.size(name)).sum();
-    let gone = volumes.free(&home, volumes.all()?, goes)?;
-    let after: u64 = volumes.all()?.iter().map(|name| volumes.size(name)).sum();
-    let mut text = String::new();
-    if !gone.is_empty() {
-        text = format!("Deleted Volumes:\n{}\n\n", gone.join("\n"));
-    }
-    let reclaimed = size(before.saturating_sub(after));
-    text.push_str(&format!("Total reclaimed space: {reclaimed}\n"));
+    let (mut text, reclaimed) = prune(&output::open_home(root)?, args.all)?;
+    text.push_str(&format!("Total reclaimed space: {}\n", size(reclaimed)));
     output::print(&text)
+}
+
+/// Removes volumes that no container refers to, named ones too with `all`; gives their list, and how
+/// many bytes they took.
+pub(in crate::cli) fn prune(home: &Home, all: bool) -> Result<(String, u64)> {
+    let volumes = Volumes::at(home.root());
+    let goes = |record: &Record| all || record.anonymous;
+    let before: u64 = volumes.all()?.iter().map(|name| volumes.size(name)).sum();
+    let gone = volumes.free(home, volumes.all()?, goes)?;
+    let after: u64 = volumes.all()?.iter().map(|name| volumes.size(name)).sum();
+    let list = match gone.is_empty() {
+        true => String::new(),
+        false => format!("Deleted Volumes:\n{}\n\n", gone.join("\n")),
+    };
+    Ok((list, before.saturating_sub(after)))
 }

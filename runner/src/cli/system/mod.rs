@@ -1,0 +1,33 @@
+//! `runner system`: what all of it takes, what it is made of, and cleaning up. One file a verb.
+
+mod df;
+pub(super) mod info;
+mod prune;
+
+use crate::error::Result;
+use std::path::Path;
+
+/// Arguments of `system`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Show what takes how much of the disk
+    Df(df::Args),
+    /// Show what this machine and its containers are made of
+    Info(info::Args),
+    /// Remove what is not used
+    Prune(prune::Args),
+}
+
+pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
+    match &args.verb {
+        Verb::Df(args) => df::run(args, root),
+        Verb::Info(args) => info::run(args, root),
+        Verb::Prune(args) => prune::run(args, root),
+    }
+}
