@@ -165,3 +165,44 @@ fn r6_names_of_whiteouts_can_be_made_where_the_upper_does_not_use_them() {
         Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}"),
     }
 }
+
+#[test]
+fn r3_r6_an_upper_keeps_the_form_it_was_begun_in() {
+    let scratch = Scratch::new();
+    let lower = Layer::new()
+        .file("gone", "1")
+        .file("kept", "2")
+        .file("tree/a", "3")
+        .write(scratch.join("lower"));
+    let union =
+        Union::of(&[lower], scratch.dir("merged")).upper(scratch.dir("upper"), scratch.dir("work"));
+    let form = scratch.join("work/layerfs/form");
+    union.layerfs().unmount();
+    assert_eq!(fs::read_to_string(&form).unwrap(), "overlay\n");
+    // As if it had been begun where no device node can be made.
+    fs::write(&form, "aufs\n").unwrap();
+    let mount = union.layerfs();
+    fs::remove_file(mount.join("gone")).unwrap();
+    fs::remove_dir_all(mount.join("tree")).unwrap();
+    fs::create_dir(mount.join("tree")).unwrap();
+    mount.unmount();
+    assert!(scratch.join("upper/.wh.gone").exists());
+    assert!(!scratch.join("upper/gone").exists());
+    let mount = union.layerfs();
+    let names = |path: &std::path::Path| {
+        let entries = fs::read_dir(path).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(mount.path()), ["kept", "tree"]);
+    assert!(names(&mount.join("tree")).is_empty(), "an opaque directory");
+    let refused = fs::write(mount.join(".wh.mine"), "").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    mount.unmount();
+    assert_eq!(fs::read_to_string(&form).unwrap(), "aufs\n");
+    // A form of another version is refused, and nothing is touched.
+    fs::write(&form, "frob\n").unwrap();
+    let line = union.try_layerfs().one_line_error(1);
+    assert!(line.contains("form") && line.contains("frob"), "{line}");
+}

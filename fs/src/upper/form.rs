@@ -1,4 +1,4 @@
-//! The form in which the diff is written (contract R3), found out at open by trying.
+//! The form in which the diff is written (contract R3), found out at the first open by trying, and kept.
 //!
 //! | form | whiteout | marks | when |
 //! | --- | --- | --- | --- |
@@ -41,6 +41,21 @@ impl Form {
             }
         }
         Ok(form)
+    }
+
+    /// The form as it is written down.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Aufs => "aufs",
+        }
+    }
+
+    /// The other way round.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Overlay, Self::Aufs]
+            .into_iter()
+            .find(|form| form.word() == word)
     }
 
     /// The xattr name of mark `key`.

@@ -1,7 +1,7 @@
 //! Opening the writable diff: locks, what a crash left, the form, the index.
 //!
 //! Order: take both locks (nobody else may look), refuse a crashed volatile upper, empty the stage,
-//! probe, check the index against the layers, and last write the volatile marker.
+//! probe and remember the form, check the index against the layers, and last write the volatile marker.
 
 use std::fs;
 use std::io;
@@ -30,6 +30,8 @@ pub(crate) const HOME: &str = "layerfs";
 pub(crate) const INDEX: &str = "index";
 /// Where objects are made, in [`HOME`].
 pub(crate) const STAGE: &str = "stage";
+/// The form of the upper, in [`HOME`]: `overlay` or `aufs`.
+pub(crate) const FORM: &str = "form";
 /// Which layers the index speaks of, in [`HOME`].
 pub(crate) const STACK: &str = "stack";
 
@@ -90,7 +92,7 @@ impl Upper {
             _locks: vec![root_lock, home_lock],
         };
         upper.empty_stage().map_err(unfit("emptying the stage"))?;
-        upper.form = Form::probe(upper.stage.as_fd()).map_err(unfit("probing its abilities"))?;
+        upper.form = upper.choose_form(config)?;
         upper.check_index(config, stack)?;
         if volatile {
             fs::write(&marker, "").map_err(|source| OpenError::Unfit {
@@ -100,6 +102,47 @@ impl Upper {
             })?;
         }
         Ok(upper)
+    }
+
+    /// The form in which this upper was begun; at its first opening, the best that is possible here. It is
+    /// written down before anything is written in it: later the host may be able to do more, and what
+    /// the other form says would not be understood.
+    fn choose_form(&self, config: &UpperConfig) -> Result<Form, OpenError> {
+        let path = config.work.join(HOME).join(FORM);
+        let unfit = |what, source| OpenError::Unfit {
+            path: config.upper.clone(),
+            what,
+            source,
+        };
+        let known = match fs::read_to_string(&path) {
+            Ok(word) => Some(Form::from_word(word.trim_end()).ok_or_else(|| {
+                let word = format!("{} says {word:?}", path.display());
+                let source = io::Error::new(io::ErrorKind::InvalidData, word);
+                unfit("its form is not known to this version", source)
+            })?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unfit("reading its form", error)),
+        };
+        if known == Some(Form::Aufs) {
+            return Ok(Form::Aufs);
+        }
+        let possible = Form::probe(self.stage.as_fd())
+            .map_err(|errno| unfit("probing its abilities", errno.into()))?;
+        match (known, possible) {
+            (Some(Form::Overlay), Form::Aufs) => {
+                let why = "needs the right to make device nodes and trusted attributes (root)";
+                let source = io::Error::new(io::ErrorKind::PermissionDenied, why);
+                Err(unfit("it is in overlayfs's form", source))
+            }
+            (Some(_), form) => Ok(form),
+            (None, form) => {
+                let fresh = path.with_extension("new");
+                fs::write(&fresh, format!("{}\n", form.word()))
+                    .and_then(|()| fs::rename(&fresh, &path))
+                    .map_err(|error| unfit("writing its form down", error))?;
+                Ok(form)
+            }
+        }
     }
 
     /// Refuses an upper that is only to be read while it holds copies that a power cut may have spoilt.
