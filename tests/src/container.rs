@@ -182,7 +182,8 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        if !self.containers().is_empty() {
+        // Also when none is left: what a killed monitor has left is taken down by the next command.
+        if !self.containers().is_empty() || self.state.join("networks.json").exists() {
             self.clear();
         }
         if !std::thread::panicking() {

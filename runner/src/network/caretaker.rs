@@ -87,17 +87,21 @@ fn serve(root: &Path, state: State, socket: OwnedFd) -> ! {
     }
     let socket = adopt(SOCKET);
     std::thread::sleep(PATIENCE);
-    let done = if root.exists() {
-        Locked::open(root).and_then(|mut locked| {
+    let known = root
+        .join("networks.json")
+        .exists()
+        .then(|| Locked::open(root));
+    let done = match known {
+        Some(Ok(mut locked)) if locked.state.table.is_some() => {
             locked.state.caretaker = None;
             let table = keeper::own(&locked.state, socket);
-            take_down(&mut locked.state, table)?;
-            locked.save()
-        })
-    } else {
-        // The root was removed: with it, nobody can have come.
-        let table = keeper::own(&state, socket);
-        take_down(&mut { state }, table)
+            take_down(&mut locked.state, table).and_then(|()| locked.save())
+        }
+        // The root was removed, or is being removed now: with it, nobody can have come.
+        _ => {
+            let table = keeper::own(&state, socket);
+            take_down(&mut { state }, table)
+        }
     };
     // Nobody to tell; what is left is for the next command.
     exit_now(i32::from(done.is_err()));
