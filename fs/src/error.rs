@@ -108,6 +108,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// A packed layer cannot be used.
+    #[error("lower {0}")]
+    Packed(PackError),
     /// Renames between upper and work do not work.
     #[error("upper {} and work {} are on different file systems: put them side by side",
         upper.display(),
@@ -239,4 +242,52 @@ impl InspectError {
         let path = path.into();
         |source| Self::Object { path, source }
     }
+}
+
+/// What is wrong with a packed layer, or with what is to become one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A packed layer is not as it was written.
+    #[error("{}: damaged at byte {at}: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+        /// What.
+        why: &'static str,
+    },
+    /// An archive is damaged.
+    #[error("{origin}: at byte {offset} of the archive: {why}")]
+    Archive {
+        /// Where it came from.
+        origin: String,
+        /// Where in the inflated archive.
+        offset: u64,
+        /// What.
+        why: String,
+    },
+    /// The input as a whole cannot be taken.
+    #[error("{origin}: {why}")]
+    Input {
+        /// Where it came from.
+        origin: String,
+        /// Why.
+        why: String,
+    },
+    /// The output cannot be written.
+    #[error("cannot write the packed layer: {source}")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
 }

@@ -74,15 +74,35 @@ pub struct Marks {
     pub impure: bool,
     /// Our char 0/0 stand-in.
     pub char00: bool,
+    /// A hard link out of its (packed) layer: the path of what lower layers have there.
+    pub outside: Option<OsString>,
     /// Our origin record, undecoded.
     pub origin: Option<Vec<u8>>,
     /// `overlay.origin`: the kernel's overlayfs copied it up.
     pub kernel_origin: bool,
 }
 
+/// Something that has extended attributes.
+pub trait Attributes: Copy {
+    /// Their names, each closed by a NUL.
+    fn list_xattrs(self) -> Result<Vec<u8>>;
+    /// The value of one; `None` if there is none of that name.
+    fn xattr(self, name: &CStr) -> Result<Option<Vec<u8>>>;
+}
+
+impl Attributes for At<'_> {
+    fn list_xattrs(self) -> Result<Vec<u8>> {
+        Ok(At::list_xattrs(self)?)
+    }
+
+    fn xattr(self, name: &CStr) -> Result<Option<Vec<u8>>> {
+        Ok(At::xattr(self, name)?)
+    }
+}
+
 impl Marks {
     /// Reads the marks of the object at `at`: one system call when it has none.
-    pub fn read(at: At<'_>) -> Result<Self> {
+    pub fn read(at: impl Attributes) -> Result<Self> {
         let mut marks = Self::default();
         for name in xattr_names(&at.list_xattrs()?) {
             let Some(key) = key_of(name) else { continue };
@@ -125,12 +145,12 @@ pub fn key_of(name: &[u8]) -> Option<&[u8]> {
     (!key.starts_with(b"overlay.")).then_some(key)
 }
 
-fn read_value(at: At<'_>, name: &[u8]) -> Result<Option<Vec<u8>>> {
+fn read_value(at: impl Attributes, name: &[u8]) -> Result<Option<Vec<u8>>> {
     let name: Vec<u8> = name.iter().copied().chain([0]).collect();
     let Ok(name) = CStr::from_bytes_with_nul(&name) else {
         return Ok(None);
     };
-    Ok(at.xattr(name)?)
+    at.xattr(name)
 }
 
 /// Whether `stat` is a whiteout in overlay's form, char 0/0.

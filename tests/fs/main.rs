@@ -14,6 +14,7 @@ mod identity;
 mod limits;
 mod locks;
 mod names;
+mod packed;
 mod places;
 mod privileges;
 mod programs;

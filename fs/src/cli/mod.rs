@@ -1,13 +1,13 @@
 //! The command line: one verb, one file.
 //!
 //! ```text
-//!   argv ──> a verb?            mount | unmount | stats | which | diff | check | completion | man
+//!   argv ──> a verb?            mount | unmount | stats | which | diff | check | pack | verify | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
 //!
 //! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage. Verbs that
-//! answer a question by 0 or 1 (`which`, `check`) end with 2 if they cannot.
+//! answer a question by 0 or 1 (`which`, `check`, `verify`) end with 2 if they cannot.
 
 mod check;
 mod completion;
@@ -17,8 +17,10 @@ mod man;
 mod mount;
 mod options;
 mod output;
+mod pack;
 mod stats;
 mod unmount;
+mod verify;
 mod which;
 
 use std::ffi::OsString;
@@ -61,6 +63,8 @@ enum Verb {
     Which(which::Args),
     Diff(diff::Args),
     Check(check::Args),
+    Pack(pack::Args),
+    Verify(verify::Args),
     Completion(completion::Args),
     Man(man::Args),
 }
@@ -71,10 +75,12 @@ impl Verb {
         let done = match self {
             Self::Which(args) => return answer(which::run(args)),
             Self::Check(args) => return answer(check::run(args)),
+            Self::Verify(args) => return answer(verify::run(&args)),
             Self::Mount(args) => mount::run(args),
             Self::Unmount(args) => unmount::run(&args),
             Self::Stats(args) => stats::run(&args),
             Self::Diff(args) => diff::run(args),
+            Self::Pack(args) => pack::run(args),
             Self::Completion(args) => completion::run(&args),
             Self::Man(args) => man::run(&args),
         };

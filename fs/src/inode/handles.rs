@@ -1,12 +1,12 @@
 //! Open files, by the handle the kernel was given.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::node::Node;
 use crate::error::{Error, Result};
+use crate::layer::Data;
 use crate::sys::lock::RwLock;
 use crate::types::Handle;
 
@@ -57,8 +57,8 @@ impl How {
 pub struct Source {
     /// [`Node::epoch`] when it was opened.
     pub epoch: u32,
-    /// The fd.
-    pub file: Arc<OwnedFd>,
+    /// The fd, and where in it the data lies.
+    pub data: Data,
     /// Whether it can be written to.
     pub writable: bool,
     /// Whether all that is written goes to the end, because the file takes nothing else (chattr +a).

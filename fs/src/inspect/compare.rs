@@ -1,12 +1,13 @@
 //! What differs between an object of the upper and the object of a layer that it came from.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags, Stat};
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::error::Result;
+use crate::layer::{Data, Reading};
+use crate::marks::Attributes;
 use crate::sys::at::{At, xattr_names};
 use crate::types::Time;
 use crate::union::lower::LowerFile;
@@ -64,7 +65,7 @@ pub fn file(
 pub fn directory(
     at: At<'_>,
     stat: &Stat,
-    below: At<'_>,
+    below: Reading<'_>,
     below_stat: &Stat,
 ) -> Result<Vec<Difference>> {
     let mut found = attributes(stat, below_stat);
@@ -89,7 +90,7 @@ fn content(
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => data(|| open(at), stat, lower, lower_stat),
         FileType::Symlink => {
-            let target = lower.with(|below| Ok(below.readlink()?))?;
+            let target = lower.with(|below| below.readlink())?;
             plain(at.readlink()? != target)
         }
         FileType::CharacterDevice | FileType::BlockDevice => {
@@ -99,16 +100,17 @@ fn content(
     }
 }
 
-fn open(at: At<'_>) -> Result<OwnedFd> {
+fn open(at: At<'_>) -> Result<Data> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    match at.open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => Ok(at.open(flags)?),
-        other => Ok(other?),
-    }
+    let file = match at.open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => at.open(flags)?,
+        other => other?,
+    };
+    Ok(Data::whole(file))
 }
 
 fn data(
-    open: impl FnOnce() -> Result<OwnedFd>,
+    open: impl FnOnce() -> Result<Data>,
     stat: &Stat,
     lower: &LowerFile,
     lower_stat: &Stat,
@@ -119,11 +121,13 @@ fn data(
     Ok(differs.then_some(Difference::Content(Some((before, now)))))
 }
 
-fn same_bytes(ours: &OwnedFd, theirs: &OwnedFd, size: u64) -> Result<bool> {
+fn same_bytes(ours: &Data, theirs: &Data, size: u64) -> Result<bool> {
     let (mut left, mut right) = (vec![0; STEP], vec![0; STEP]);
     let mut at = 0;
     while at < size {
-        let (a, b) = (fill(ours, &mut left, at)?, fill(theirs, &mut right, at)?);
+        let none = ReadWriteFlags::empty();
+        let a = ours.read(at, &mut left, none)?;
+        let b = theirs.read(at, &mut right, none)?;
         if left[..a] != right[..b] {
             return Ok(false);
         }
@@ -133,20 +137,6 @@ fn same_bytes(ours: &OwnedFd, theirs: &OwnedFd, size: u64) -> Result<bool> {
         at += a as u64;
     }
     Ok(true)
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &OwnedFd, buffer: &mut [u8], at: u64) -> Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match pread(file.as_fd(), &mut buffer[done..], at + done as u64) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(done)
 }
 
 fn attributes(stat: &Stat, before: &Stat) -> Vec<Difference> {
@@ -170,7 +160,7 @@ fn attributes(stat: &Stat, before: &Stat) -> Vec<Difference> {
 }
 
 /// The names of the user's extended attributes that are not the same on both.
-fn changed_xattrs(at: At<'_>, below: At<'_>) -> Result<Vec<Vec<u8>>> {
+fn changed_xattrs(at: At<'_>, below: Reading<'_>) -> Result<Vec<Vec<u8>>> {
     let (now, mut before) = (xattrs(at)?, xattrs(below)?);
     let mut changed: Vec<Vec<u8>> = now
         .into_iter()
@@ -182,7 +172,7 @@ fn changed_xattrs(at: At<'_>, below: At<'_>) -> Result<Vec<Vec<u8>>> {
     Ok(changed)
 }
 
-fn xattrs(at: At<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+fn xattrs(at: impl Attributes) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for name in xattr_names(&at.list_xattrs()?) {
         if stays_behind(name) {

@@ -24,6 +24,7 @@ use rustix::fs::FileType;
 use super::compare::{self, Difference};
 use super::tree::{Below, Dir, Entry, Line, Tie, Tree, redirected};
 use crate::error::{Error, InspectError, Result};
+use crate::layer::Reading;
 use crate::marks::Opaque;
 use crate::sys::at::At;
 use crate::union::lower::{LowerFile, Stack};
@@ -330,9 +331,11 @@ impl Walk<'_> {
             }
             return Ok(());
         };
-        let (fd, below) = (part.fd()?, top.fd()?);
-        let (at, below) = (At::Fd(fd.as_fd()), At::Fd(below.as_fd()));
-        let mut differences = compare::directory(at, &at.stat()?, below, &below.stat()?)?;
+        let fd = part.fd()?;
+        let at = At::Fd(fd.as_fd());
+        let stat = at.stat()?;
+        let below = |below: Reading<'_>| compare::directory(at, &stat, below, &below.stat()?);
+        let mut differences = top.reading_itself(below)?;
         // An upper that was just made has times of its own.
         if stirred || root {
             differences.retain(|difference| !matches!(difference, Difference::Modified(..)));

@@ -1,4 +1,4 @@
-//! A layer that is a directory tree, in overlay or AUFS form.
+//! A layer and its directories: a directory tree in overlay or AUFS form, or a packed layer.
 //!
 //! ```text
 //!   Layer ── root LayerDir ── child LayerDir ── ...      (each knows its parent and name,
@@ -22,6 +22,9 @@ use rustix::io::Errno;
 
 use super::aliases::Aliases;
 use super::listing::{Listed, Listing};
+use super::packed::Pack;
+use super::packed::format::NONE;
+use super::reading::{Data, Reading, packed_marks};
 use crate::error::{Error, Result};
 use crate::marks::{self, Found, Marks, Object, Opaque};
 use crate::sys::at::At;
@@ -57,7 +60,11 @@ pub struct Layer {
     pub position: u16,
     /// Where it lies, for messages.
     pub path: PathBuf,
+    /// The top directory, or the file of a packed layer.
     root: Arc<OwnedFd>,
+    /// The stat of `root`.
+    stat: Box<Stat>,
+    pack: Option<Pack>,
     device: u64,
     /// Whether its redirects and metadata-only copies are followed (R4).
     pub trust: Trust,
@@ -74,6 +81,8 @@ pub struct LayerDir {
     parent: Option<Arc<LayerDir>>,
     name: Box<OsStr>,
     key: FdKey,
+    /// Its number in a packed layer.
+    node: u32,
     listing: OnceLock<Listing>,
     huge: OnceLock<bool>,
     marks: OnceLock<Marks>,
@@ -101,31 +110,78 @@ impl Layer {
         fds: Arc<FdCache>,
     ) -> rustix::io::Result<Arc<LayerDir>> {
         let root = match clone_read_only(path) {
+            Err(Errno::NOTDIR) => return Err(Errno::NOTDIR),
             // Not allowed to clone mounts: read the directory as it stands.
             Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => open_directory(path)?,
             other => other?,
         };
-        let device = At::Fd(root.as_fd()).stat()?.st_dev;
-        let key = fds.key();
-        let layer = Arc::new(Self {
+        let stat = Box::new(At::Fd(root.as_fd()).stat()?);
+        Ok(Self::root(Self {
             position,
             path: path.to_owned(),
             root: Arc::new(root),
-            device,
+            device: stat.st_dev,
+            stat,
+            pack: None,
             trust,
             hidden,
             fds,
             aliases: OnceLock::new(),
-        });
-        Ok(Arc::new(LayerDir {
-            layer,
+        }))
+    }
+
+    /// A packed layer, or a merged index of some.
+    pub fn packed(
+        pack: Pack,
+        position: u16,
+        trust: Trust,
+        fds: Arc<FdCache>,
+    ) -> rustix::io::Result<Arc<LayerDir>> {
+        let stat = Box::new(At::Fd(pack.file().as_fd()).stat()?);
+        Ok(Self::root(Self {
+            position,
+            path: pack.path().to_owned(),
+            root: pack.file().clone(),
+            device: stat.st_dev,
+            stat,
+            pack: Some(pack),
+            trust,
+            hidden: Vec::new(),
+            fds,
+            aliases: OnceLock::new(),
+        }))
+    }
+
+    fn root(self) -> Arc<LayerDir> {
+        let key = self.fds.key();
+        Arc::new(LayerDir {
+            layer: Arc::new(self),
             parent: None,
             name: Box::from(OsStr::new("")),
             key,
+            node: super::packed::reader::ROOT,
             listing: OnceLock::new(),
             huge: OnceLock::new(),
             marks: OnceLock::new(),
-        }))
+        })
+    }
+
+    /// Something on the file system it lies on, for statfs(2).
+    pub fn on(&self) -> &Arc<OwnedFd> {
+        &self.root
+    }
+
+    /// What tells the layer from others: the inode of a directory, the hash of a packed layer.
+    pub fn identity(&self) -> u64 {
+        match &self.pack {
+            None => self.stat.st_ino,
+            Some(pack) => {
+                let hash = &pack.footer().index;
+                hash.iter()
+                    .take(8)
+                    .fold(0, |n, byte| n << 8 | u64::from(*byte))
+            }
+        }
     }
 
     /// The st_dev of its objects (a btrfs subvolume inside may have another).
@@ -156,11 +212,15 @@ impl LayerDir {
 
     /// The directory `name` in this one; the caller knows that it is one.
     pub fn child(self: &Arc<Self>, name: &OsStr) -> Arc<Self> {
+        let in_pack = |pack: &Pack| pack.lookup(self.node, name.as_bytes()).ok().flatten()?.node;
+        let node = self.layer.pack.as_ref().and_then(in_pack);
         Arc::new(Self {
             layer: self.layer.clone(),
             parent: Some(self.clone()),
             name: Box::from(name),
             key: self.layer.fds.key(),
+            // No number finds nothing later: the layer was damaged meanwhile.
+            node: node.unwrap_or(NONE),
             listing: OnceLock::new(),
             huge: OnceLock::new(),
             marks: OnceLock::new(),
@@ -183,8 +243,11 @@ impl LayerDir {
         OsString::from_vec(if path.is_empty() { b"/".to_vec() } else { path })
     }
 
-    /// An `O_PATH` fd of it.
+    /// An `O_PATH` fd of it; ENOTTY in a packed layer.
     pub fn fd(&self) -> Result<Arc<OwnedFd>> {
+        if self.layer.pack.is_some() {
+            return Err(Error::UnknownIoctl);
+        }
         let Some(parent) = &self.parent else {
             return Ok(self.layer.root.clone());
         };
@@ -203,18 +266,72 @@ impl LayerDir {
 
     /// lstat(2) of a name in it.
     pub fn stat(&self, name: &OsStr) -> Result<Stat> {
+        if self.layer.pack.is_some() {
+            return self.reading(name, |from| from.stat());
+        }
         Ok(statat(self.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Its own attributes.
     pub fn own_stat(&self) -> Result<Stat> {
-        Ok(At::Fd(self.fd()?.as_fd()).stat()?)
+        self.reading_itself(|from| from.stat())
+    }
+
+    /// Does something with it.
+    pub fn reading_itself<R>(&self, act: impl FnOnce(Reading<'_>) -> Result<R>) -> Result<R> {
+        match &self.layer.pack {
+            Some(pack) => act(Reading::Packed(pack, self.node, &self.layer.stat)),
+            None => act(Reading::Disk(At::Fd(self.fd()?.as_fd()))),
+        }
+    }
+
+    /// Does something with the object of that name.
+    pub fn reading<R>(
+        &self,
+        name: &OsStr,
+        act: impl FnOnce(Reading<'_>) -> Result<R>,
+    ) -> Result<R> {
+        match &self.layer.pack {
+            Some(pack) => {
+                let found = pack.lookup(self.node, name.as_bytes())?;
+                let node = found.and_then(|found| found.node).ok_or(Error::NotFound)?;
+                act(Reading::Packed(pack, node, &self.layer.stat))
+            }
+            None => act(Reading::Disk(At::Name(self.fd()?.as_fd(), name))),
+        }
+    }
+
+    /// The data of the regular file of that name.
+    pub fn data(&self, name: &OsStr) -> Result<Data> {
+        self.reading(name, |from| match from {
+            Reading::Packed(pack, node, _) => {
+                let (file, pieces) = pack.data(pack.node(node)?)?;
+                let pieces = Some(Arc::new(pieces));
+                Ok(Data { file, pieces })
+            }
+            Reading::Disk(at) => {
+                // Reading must not change a layer: where it was not cloned, at least no access times.
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                let file = match at.open(flags | OFlags::NOATIME) {
+                    Err(Errno::PERM) => at.open(flags)?,
+                    other => other?,
+                };
+                Ok(Data::whole(file))
+            }
+        })
     }
 
     /// Its marks, read once; the AUFS form of opaque included.
     pub fn marks(&self) -> Result<&Marks> {
         if let Some(marks) = self.marks.get() {
             return Ok(marks);
+        }
+        if let Some(pack) = &self.layer.pack {
+            let mut marks = packed_marks(pack, self.node, &self.layer.stat)?;
+            if pack.is_opaque(self.node)? {
+                marks.opaque = Opaque::Yes;
+            }
+            return Ok(self.marks.get_or_init(|| marks));
         }
         let mut marks = Marks::read(At::Fd(self.fd()?.as_fd()))?;
         if self.exists(OsStr::from_bytes(marks::WH_OPAQUE))? {
@@ -232,6 +349,12 @@ impl LayerDir {
         }
         if marks::is_wh_name(name) {
             return Ok(Found::Absent);
+        }
+        if let Some(pack) = &self.layer.pack {
+            return match pack.lookup(self.node, name.as_bytes())? {
+                None => Ok(Found::Absent),
+                Some(found) => self.packed_object(pack, found.node),
+            };
         }
         let (present, whiteout) = if self.is_huge()? {
             let wh: OsString = OsString::from_vec([marks::WH_PREFIX, name.as_bytes()].concat());
@@ -264,7 +387,11 @@ impl LayerDir {
         if !self.needs_a_look(kind, marked_files) {
             return Ok(Shows::Object(kind));
         }
-        Ok(match self.object(listed.name)? {
+        let found = match &self.layer.pack {
+            Some(_) => self.lookup(listed.name)?,
+            None => self.object(listed.name)?,
+        };
+        Ok(match found {
             Found::Absent => Shows::Nothing,
             Found::Whiteout => Shows::Whiteout,
             Found::Object(object) => Shows::Object(FileType::from_raw_mode(object.stat.st_mode)),
@@ -313,6 +440,19 @@ impl LayerDir {
         Ok(Found::Object(Box::new(Object { stat, marks: found })))
     }
 
+    /// What a node of a packed layer shows; none is a whiteout.
+    fn packed_object(&self, pack: &Pack, node: Option<u32>) -> Result<Found> {
+        let Some(node) = node else {
+            return Ok(Found::Whiteout);
+        };
+        let stat = Reading::Packed(pack, node, &self.layer.stat).stat()?;
+        if marks::is_char00(&stat) {
+            return Ok(Found::Whiteout);
+        }
+        let marks = packed_marks(pack, node, &self.layer.stat)?;
+        Ok(Found::Object(Box::new(Object { stat, marks })))
+    }
+
     fn shows_x_whiteouts(&self) -> Result<bool> {
         Ok(self.marks()?.opaque == Opaque::XWhiteouts)
     }
@@ -331,6 +471,19 @@ impl LayerDir {
             return Ok(listing);
         }
         let mut listing = Listing::default();
+        if let Some(pack) = &self.layer.pack {
+            for named in pack.names(self.node)? {
+                let named = named?;
+                let kind = FileType::from_raw_mode(u32::from(named.kind) << 12);
+                let (kind, ino) = match named.node {
+                    Some(node) => (Some(kind), u64::from(node) + 1),
+                    None => (None, 0),
+                };
+                listing.push(OsStr::from_bytes(named.name), kind, ino);
+            }
+            listing.finish();
+            return Ok(self.listing.get_or_init(|| listing));
+        }
         self.scan(|name, kind, ino| {
             if let Some(target) = marks::hidden_name(name) {
                 listing.push(target, None, 0);

@@ -51,14 +51,21 @@ impl FileSystem {
         if node.kind != Kind::Symlink {
             return Err(Error::Invalid);
         }
-        self.with_object(&node, |at| Ok(at.readlink()?))
+        self.with_object(&node, |at| at.readlink())
     }
 
     /// The figures of the upper's file system, of the topmost layer's without one (A5).
     pub fn statfs(&self) -> Result<StatFs> {
         let top: Arc<_> = match &self.upper {
             Some(upper) => upper.root.clone(),
-            None => self.layers.0.first().ok_or(Error::Damaged)?.fd()?,
+            None => self
+                .layers
+                .0
+                .first()
+                .ok_or(Error::Damaged)?
+                .layer()
+                .on()
+                .clone(),
         };
         let found = fstatvfs(top.as_fd())?;
         Ok(StatFs {

@@ -19,6 +19,7 @@ use super::raise::Need;
 use super::{FileSystem, check_name};
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, UpperPlace};
+use crate::layer::Data;
 use crate::marks::Found;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
@@ -153,7 +154,7 @@ impl FileSystem {
         };
         let source = Source {
             epoch: node.epoch(),
-            file: Arc::new(file),
+            data: Data::whole(file),
             writable: true,
             appends: false,
         };

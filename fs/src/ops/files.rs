@@ -5,19 +5,19 @@
 //! and opens the data anew where it now lies. Files that the kernel does not tell us of opening
 //! ([`Opened::Node`]) are opened by the first request that needs their data.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
     FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
 };
-use rustix::io::{Errno, ReadWriteFlags, preadv2, pwrite};
+use rustix::io::{Errno, ReadWriteFlags, pwrite};
 
 use super::FileSystem;
 use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
+use crate::layer::Data;
 use crate::sys::at::At;
 use crate::sys::lock::RwLock;
 use crate::types::{Handle, Kind, NodeId, Opened, Seek};
@@ -67,13 +67,21 @@ impl FileSystem {
         let state = node.state.read();
         let epoch = node.epoch();
         let (file, appends) = match (state.data_in_layer(), state.upper()) {
-            (Some(lower), _) => (lower.open()?, false),
+            (Some(lower), _) => {
+                let data = lower.open()?;
+                return Ok(Source {
+                    epoch,
+                    data,
+                    writable: how.writable,
+                    appends: false,
+                });
+            }
             (None, Some(place)) => self.at_anchor(&state, place, |at| open_at(at, how))?,
             (None, None) => return Err(Error::Damaged),
         };
         Ok(Source {
             epoch,
-            file: Arc::new(file),
+            data: Data::whole(file),
             writable: how.writable,
             appends,
         })
@@ -156,7 +164,7 @@ impl FileSystem {
     /// Reads at `offset` into `buffer`; fewer bytes than asked only at the end of the file.
     pub fn read(&self, from: impl Into<Opened>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let (_, source) = self.source(from.into())?;
-        read_at(&source.file, offset, buffer, ReadWriteFlags::empty())
+        source.data.read(offset, buffer, ReadWriteFlags::empty())
     }
 
     /// As [`Self::read`], if the bytes are in memory already.
@@ -170,10 +178,10 @@ impl FileSystem {
         buffer: &mut [u8],
     ) -> Result<usize> {
         let (_, source) = self.source(from.into())?;
-        match read_at(&source.file, offset, buffer, ReadWriteFlags::NOWAIT) {
+        match source.data.read(offset, buffer, ReadWriteFlags::NOWAIT) {
             // A file system that cannot tell.
             Err(Error::Sys(Errno::OPNOTSUPP)) => {
-                read_at(&source.file, offset, buffer, ReadWriteFlags::empty())
+                source.data.read(offset, buffer, ReadWriteFlags::empty())
             }
             other => other,
         }
@@ -185,12 +193,18 @@ impl FileSystem {
     /// EPERM: not at the end of a file that may only be appended to.
     pub fn write(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
         let sink = self.sink(to.into())?;
-        if sink.appends && offset != At::Fd(sink.file.as_fd()).stat()?.st_size.cast_unsigned() {
+        if sink.appends
+            && offset
+                != At::Fd(sink.data.file.as_fd())
+                    .stat()?
+                    .st_size
+                    .cast_unsigned()
+        {
             return Err(Error::Sys(Errno::PERM));
         }
         let mut done = 0;
         while done < data.len() {
-            match pwrite(&sink.file, &data[done..], offset + done as u64) {
+            match pwrite(&sink.data.file, &data[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(Errno::INTR) => {}
@@ -224,7 +238,7 @@ impl FileSystem {
         let file = match self.data_in_layer(&node) {
             // A metadata-only copy: the data is safe below, the metadata is what counts.
             true => self.with_upper(&node, |at| Ok(Arc::new(at.open(OFlags::RDONLY)?)))?,
-            false => self.source(opened)?.1.file,
+            false => self.source(opened)?.1.data.file,
         };
         match data_only {
             true => fdatasync(&file)?,
@@ -241,7 +255,7 @@ impl FileSystem {
         length: u64,
         mode: i32,
     ) -> Result<()> {
-        let file = self.sink(opened.into())?.file;
+        let file = self.sink(opened.into())?.data.file;
         let mode = FallocateFlags::from_bits(mode.cast_unsigned()).ok_or(Error::Unsupported)?;
         Ok(fallocate(&file, mode, offset, length)?)
     }
@@ -249,11 +263,17 @@ impl FileSystem {
     /// The next data or hole at or after `offset`; ENXIO past the end.
     pub fn seek(&self, opened: impl Into<Opened>, offset: u64, what: Seek) -> Result<u64> {
         let (_, source) = self.source(opened.into())?;
+        if let Some(pieces) = &source.data.pieces {
+            return Ok(match what {
+                Seek::Data => pieces.data(offset)?,
+                Seek::Hole => pieces.hole(offset)?,
+            });
+        }
         let position = match what {
             Seek::Data => SeekFrom::Data(offset),
             Seek::Hole => SeekFrom::Hole(offset),
         };
-        Ok(seek(source.file.as_fd(), position)?)
+        Ok(seek(source.data.file.as_fd(), position)?)
     }
 
     /// copy_file_range(2) between two open files; EXDEV where the file systems below cannot, upon which
@@ -266,8 +286,12 @@ impl FileSystem {
         to_offset: u64,
         length: u64,
     ) -> Result<usize> {
-        let to = self.sink(to.into())?.file;
-        let from = self.source(from.into())?.1.file;
+        let to = self.sink(to.into())?.data.file;
+        let from = self.source(from.into())?.1.data;
+        if from.pieces.is_some() {
+            return Err(Error::CrossDevice);
+        }
+        let from = from.file;
         let (mut source, mut target) = (from_offset, to_offset);
         // A reply counts bytes in 32 bits; the caller goes on from there.
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
@@ -276,22 +300,6 @@ impl FileSystem {
             other => Ok(other?),
         }
     }
-}
-
-/// Reads until the buffer is full or the file ends. An error on the way is an error of the whole: the
-/// kernel would take a short read for the end of the file.
-fn read_at(file: &OwnedFd, offset: u64, buffer: &mut [u8], flags: ReadWriteFlags) -> Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        let mut place = [IoSliceMut::new(&mut buffer[done..])];
-        match preadv2(file, &mut place, offset + done as u64, flags) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(done)
 }
 
 /// Opens a file of the upper; gives also whether it is for appending only. Offsets come from the kernel, so `O_APPEND` is only asked for where the

@@ -59,7 +59,7 @@ impl FileSystem {
             return Err(Error::UnknownIoctl);
         }
         self.with_object(node, |at| {
-            let fd = at.open(OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let fd = at.on_disk()?.open(OFlags::RDONLY | OFlags::NONBLOCK)?;
             act(fd.as_fd())
         })
     }

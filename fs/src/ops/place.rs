@@ -10,6 +10,7 @@ use rustix::fs::{FileType, OFlags, Stat};
 use super::FileSystem;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Directory, Node, Place, State, UpperPlace};
+use crate::layer::Reading;
 use crate::sys::at::At;
 use crate::types::{Attr, Kind, NodeId, Time};
 use crate::upper::Origin;
@@ -47,24 +48,21 @@ impl FileSystem {
         self.at_anchor(&state, place, act)
     }
 
-    /// Does something at the address of the node's object, wherever it is.
+    /// Reads something of the node's object, wherever it is.
     pub(super) fn with_object<R>(
         &self,
         node: &Node,
-        act: impl FnOnce(At<'_>) -> Result<R>,
+        act: impl FnOnce(Reading<'_>) -> Result<R>,
     ) -> Result<R> {
         let state = node.state.read();
         match &state.place {
             Place::Lower(Some(file)) => file.with(act),
-            Place::Lower(None) => {
-                let fd = lowest_first(node)?.fd()?;
-                act(At::Fd(fd.as_fd()))
-            }
+            Place::Lower(None) => lowest_first(node)?.reading_itself(act),
             Place::Upper(_) if node.kind == Kind::Directory => {
                 drop(state);
-                act(At::Fd(self.upper_dir(node)?.as_fd()))
+                act(Reading::Disk(At::Fd(self.upper_dir(node)?.as_fd())))
             }
-            Place::Upper(place) => self.at_anchor(&state, place, act),
+            Place::Upper(place) => self.at_anchor(&state, place, |at| act(Reading::Disk(at))),
         }
     }
 
@@ -98,7 +96,7 @@ impl FileSystem {
         };
         let stat = match stat {
             Some(stat) => stat,
-            None => self.with_object(node, |at| Ok(at.stat()?))?,
+            None => self.with_object(node, |at| at.stat())?,
         };
         self.attr_from(node, &stat)
     }

@@ -19,7 +19,7 @@ impl FileSystem {
         if node.kind != Kind::File {
             return Ok(false);
         }
-        let mode = self.with_object(&node, |at| Ok(at.stat()?))?.st_mode & 0o7777;
+        let mode = self.with_object(&node, |at| at.stat())?.st_mode & 0o7777;
         let mut drop = mode & libc::S_ISUID;
         if mode & libc::S_IXGRP != 0 {
             drop |= mode & libc::S_ISGID;

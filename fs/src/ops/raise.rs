@@ -115,7 +115,7 @@ impl FileSystem {
             kept: Some(kept),
             ..origin_of(lower, &stat)
         };
-        let staged = copy_up::directory(upper, lower.fd()?.as_fd(), &stat, origin)?;
+        let staged = lower.reading_itself(|from| copy_up::directory(upper, from, &stat, origin))?;
 
         let _names = parent.as_directory()?.names.write();
         if !node.state.read().knows(&parent, &name) {

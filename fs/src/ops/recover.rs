@@ -223,7 +223,14 @@ impl FileSystem {
             let file = at.open(OFlags::RDWR | OFlags::NONBLOCK)?;
             let size = stat.st_size.cast_unsigned();
             rustix::fs::ftruncate(&file, 0)?;
-            data::copy(lower.open()?.as_fd(), file.as_fd(), size, size)?;
+            let from = lower.open()?;
+            data::copy(
+                from.file.as_fd(),
+                from.pieces.as_deref(),
+                file.as_fd(),
+                size,
+                size,
+            )?;
             at.set_times(&copy_up::times(&stat))?;
             fsync(&file)?;
         }

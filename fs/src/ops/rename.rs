@@ -26,6 +26,7 @@ use super::raise::Need;
 use super::remove::lock_names;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Node, State, UpperPlace};
+use crate::layer::Reading;
 use crate::sys::at::At;
 use crate::sys::lock::RwLockWriteGuard;
 use crate::types::{Kind, NodeId, RenameMode};
@@ -301,7 +302,7 @@ impl FileSystem {
             kept: Some(kept.unwrap_or_else(|| KeptTimes::of(&stat))),
             ..origin
         };
-        let empty = copy_up::directory(upper, dir.as_fd(), &stat, origin)?;
+        let empty = copy_up::directory(upper, Reading::Disk(At::Fd(dir.as_fd())), &stat, origin)?;
         upper.mark(empty.at(), "opaque", PRESENT)?;
         self.quietly(upper, &to.parent, |dir| empty.exchange(dir, to.name))?;
         Ok(Some(empty))

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use super::FileSystem;
 use crate::error::Result;
 use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, State, UpperPlace};
+use crate::layer::Data;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
 use crate::sys::lock::RwLock;
@@ -60,7 +61,7 @@ impl FileSystem {
         let entry = self.entry(&node, &stat)?;
         let source = RwLock::new(Source {
             epoch: node.epoch(),
-            file,
+            data: Data { file, pieces: None },
             writable: true,
             appends: false,
         });

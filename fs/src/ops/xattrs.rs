@@ -9,6 +9,7 @@ use super::FileSystem;
 use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::Node;
+use crate::marks::Attributes;
 use crate::sys::at::xattr_names;
 use crate::types::{Caller, NodeId, SetXattrMode};
 use crate::union::birth::ACL_ACCESS;
@@ -19,13 +20,13 @@ impl FileSystem {
     pub fn getxattr(&self, node: NodeId, name: &OsStr) -> Result<Vec<u8>> {
         let node = self.node(node)?;
         let name = to_disk(name.as_bytes()).ok_or(Error::Invalid)?;
-        self.with_object(&node, |at| Ok(at.get_xattr(&name)?))
+        self.with_object(&node, |at| at.get_xattr(&name))
     }
 
     /// The names of all attributes that are the user's, each closed by a NUL.
     pub fn listxattr(&self, node: NodeId) -> Result<Vec<u8>> {
         let node = self.node(node)?;
-        let names = self.with_object(&node, |at| Ok(at.list_xattrs()?))?;
+        let names = self.with_object(&node, |at| at.list_xattrs())?;
         let mut shown = Vec::with_capacity(names.len());
         for name in xattr_names(&names).filter_map(to_merged) {
             shown.extend_from_slice(&name);
@@ -67,7 +68,7 @@ impl FileSystem {
         let node = self.node(node)?;
         self.upper()?;
         let name = to_disk(name.as_bytes()).ok_or(Error::Invalid)?;
-        self.with_object(&node, |at| Ok(at.get_xattr(&name)?))?;
+        self.with_object(&node, |at| at.get_xattr(&name))?;
         self.raise(&node, Need::Metadata)?;
         self.before_change(&node)?;
         self.with_upper(&node, |at| Ok(at.remove_xattr(&name)?))?;

@@ -7,7 +7,9 @@
 //!   filesystem  what a file system below promises
 //!   flags       the chattr ioctls
 //!   lock        the locks, which a test can put under a scheduler
+//!   map         a mapping that survives a cut file
 //!   mounts      a private read-only clone of a layer's mount
+//!   pieces      a file whose bytes lie in pieces of another
 //!   xattr       extended attributes by directory and name
 //! ```
 //!
@@ -19,5 +21,7 @@ pub mod fdcache;
 pub mod filesystem;
 pub mod flags;
 pub mod lock;
+pub mod map;
 pub mod mounts;
+pub mod pieces;
 mod xattr;

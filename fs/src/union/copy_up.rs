@@ -15,6 +15,8 @@ use rustix::fs::{
 use super::lower::LowerFile;
 use super::xattrs::stays_behind;
 use crate::error::Result;
+use crate::layer::Reading;
+use crate::marks::Attributes;
 use crate::sys::at::{At, xattr_names};
 use crate::upper::stage::Staged;
 use crate::upper::{Origin, PRESENT, Safety, Upper, c_name, data};
@@ -49,7 +51,7 @@ pub fn file<'a>(
             staged
         }
         FileType::Symlink => {
-            let target = lower.with(|at| Ok(at.readlink()?))?;
+            let target = lower.with(|at| at.readlink())?;
             upper.stage_symlink(&target)?
         }
         _ if lower.char00 => {
@@ -71,13 +73,13 @@ pub fn file<'a>(
 /// Stages the copy of a directory, without what is in it.
 pub fn directory<'a>(
     upper: &'a Upper,
-    from: BorrowedFd<'_>,
+    from: Reading<'_>,
     stat: &Stat,
     origin: Origin,
 ) -> Result<Staged<'a>> {
     let staged = upper.stage_directory(0o700)?;
     let times = times(stat);
-    dress(upper, At::Fd(from), staged.at(), stat, origin, &times)?;
+    dress(upper, from, staged.at(), stat, origin, &times)?;
     Ok(staged)
 }
 
@@ -119,7 +121,7 @@ pub fn fill(
         ftruncate(to, 0)?;
     } else {
         let from = lower.open()?;
-        data::copy(from.as_fd(), to, size, wanted)?;
+        data::copy(from.file.as_fd(), from.pieces.as_deref(), to, size, wanted)?;
     }
     match upper.safety() {
         Safety::None => Ok(None),
@@ -137,7 +139,7 @@ pub fn fill(
 /// Gives the copy everything but the data.
 fn dress(
     upper: &Upper,
-    from: At<'_>,
+    from: Reading<'_>,
     to: At<'_>,
     stat: &Stat,
     origin: Origin,

@@ -11,16 +11,14 @@
 //! metadata-only copies of a layer are followed if its trust allows, else refused (R4).
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::fs::{FileType, Stat};
 
 use crate::error::{Error, Result};
-use crate::layer::LayerDir;
+use crate::layer::{Data, LayerDir, Reading};
 use crate::marks::{Found, Marks, Object, Opaque};
-use crate::sys::at::At;
 
 /// The directories of one name, topmost first; empty where no layer has it.
 pub type Stack = Arc<[Arc<LayerDir>]>;
@@ -65,6 +63,12 @@ impl Layers {
                 Found::Whiteout => break,
                 Found::Object(object) => object,
             };
+            if let Some(path) = &object.marks.outside {
+                match top {
+                    None => return self.resolve_in(&self.below(dir), path),
+                    Some(_) => break,
+                }
+            }
             if FileType::from_raw_mode(object.stat.st_mode) != FileType::Directory {
                 if top.is_none() {
                     return self.file(&stack[depth..], name, &object);
@@ -210,20 +214,14 @@ impl LowerFile {
     }
 
     /// Does something at its address.
-    pub fn with<R>(&self, act: impl FnOnce(At<'_>) -> Result<R>) -> Result<R> {
-        let dir = self.dir.fd()?;
-        act(At::Name(dir.as_fd(), &self.name))
+    pub fn with<R>(&self, act: impl FnOnce(Reading<'_>) -> Result<R>) -> Result<R> {
+        self.dir.reading(&self.name, act)
     }
 
     /// Opens its data for reading.
-    pub fn open(&self) -> Result<OwnedFd> {
+    pub fn open(&self) -> Result<Data> {
         let file = self.data.as_deref().unwrap_or(self);
-        // Reading must not change a layer: where it was not cloned, at least no access times.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        file.with(|at| match at.open(flags | OFlags::NOATIME) {
-            Err(rustix::io::Errno::PERM) => Ok(at.open(flags)?),
-            other => Ok(other?),
-        })
+        file.dir.data(&file.name)
     }
 
     /// Its path from the root of its layer.

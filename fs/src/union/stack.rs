@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::lower::{Layers, Stack};
 use super::numbers::LAYERS_MAX;
 use crate::error::{OpenError, Result};
+use crate::layer::packed::Pack;
 use crate::layer::{Layer, LayerDir, Trust};
 use crate::marks::Opaque;
 use crate::sys::fdcache::FdCache;
@@ -40,14 +41,7 @@ impl Layers {
         }
         let open = |(index, source): (usize, Source<'_>)| {
             let position = (count - index) as u16;
-            Layer::open(
-                source.path,
-                position,
-                source.trust,
-                source.hidden,
-                fds.clone(),
-            )
-            .map_err(|error| lower_error(source.path, error.into()))
+            open_layer(source, position, fds)
         };
         let roots: Result<Stack, OpenError> = sources.into_iter().enumerate().map(open).collect();
         roots.map(Self)
@@ -58,10 +52,8 @@ impl Layers {
     pub fn fingerprint(&self) -> Result<String, OpenError> {
         let mut lines = String::from("1\n");
         for root in self.0.iter().rev() {
-            let stat = root
-                .own_stat()
-                .map_err(|error| lower_error(&root.layer().path, io::Error::other(error)))?;
-            lines.push_str(&format!("{} {:x}\n", root.layer().position, stat.st_ino));
+            let layer = root.layer();
+            lines.push_str(&format!("{} {:x}\n", layer.position, layer.identity()));
         }
         Ok(lines)
     }
@@ -79,6 +71,25 @@ impl Layers {
     }
 }
 
+/// A directory is a layer as it stands; a file must be a packed one.
+fn open_layer(
+    source: Source<'_>,
+    position: u16,
+    fds: &Arc<FdCache>,
+) -> Result<Arc<LayerDir>, OpenError> {
+    let Source {
+        path,
+        trust,
+        hidden,
+    } = source;
+    let wrong = |error: rustix::io::Errno| lower_error(path, error.into());
+    if !path.is_file() {
+        return Layer::open(path, position, trust, hidden, fds.clone()).map_err(wrong);
+    }
+    let pack = Pack::open(path).map_err(OpenError::Packed)?;
+    Layer::packed(pack, position, trust, fds.clone()).map_err(wrong)
+}
+
 /// What is wrong with a lower.
 pub fn lower_error(path: &Path, source: io::Error) -> OpenError {
     OpenError::Path {
@@ -86,6 +97,14 @@ pub fn lower_error(path: &Path, source: io::Error) -> OpenError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// The directory that a file lies in.
+fn directory_of(file: &Path) -> &Path {
+    let parent = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// What we write (`ours`: role and path) must not lie in a lower, nor a lower in it: it would change below
@@ -114,12 +133,21 @@ pub fn check_apart(
     for &(role, path) in ours {
         let fd: OwnedFd = open(role, path)?;
         for lower_path in lowers {
-            let lower = open("lower", lower_path)?;
+            // A packed layer is one file: what counts is where it lies.
+            let place = match lower_path.is_file() {
+                true => directory_of(lower_path),
+                false => lower_path,
+            };
+            let lower = open("lower", place)?;
             let error = |error: rustix::io::Errno| lower_error(lower_path, error.into());
             if lies_in(&lower, &fd).map_err(error)? {
                 return overlap(("lower", lower_path), (role, path));
             }
-            if lies_in(&fd, &lower).map_err(error)? && !is_top(&lower).map_err(error)? {
+            let directory = !lower_path.is_file();
+            if directory
+                && lies_in(&fd, &lower).map_err(error)?
+                && !is_top(&lower).map_err(error)?
+            {
                 return overlap((role, path), ("lower", lower_path));
             }
         }

@@ -6,6 +6,7 @@ use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use crate::error::Result;
+use crate::sys::pieces::{Piece, Pieces};
 
 /// How much one system call copies at most: a signal or a kill waits no longer than this takes.
 const STEP: usize = 64 << 20;
@@ -13,10 +14,22 @@ const STEP: usize = 64 << 20;
 const BUFFER: usize = 256 << 10;
 
 /// Makes `to` (empty, or sparse of the right size) hold the first `size` bytes of `from`, holes kept;
-/// its size is `size` afterwards. Memory: at most 256 KiB.
-pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, from_size: u64, size: u64) -> Result<()> {
+/// its size is `size` afterwards. `pieces`: where in `from` the data lies, if that is not the whole. Memory: at most 256 KiB.
+pub fn copy(
+    from: BorrowedFd<'_>,
+    pieces: Option<&Pieces>,
+    to: BorrowedFd<'_>,
+    from_size: u64,
+    size: u64,
+) -> Result<()> {
     if size == 0 {
         return Ok(ftruncate(to, 0)?);
+    }
+    if let Some(pieces) = pieces {
+        ftruncate(to, size)?;
+        return pieces
+            .until(size)
+            .try_for_each(|piece| copy_range(from, to, piece));
     }
     if ioctl_ficlone(to, from).is_ok() {
         if size != from_size {
@@ -32,7 +45,12 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, from_size: u64, size: u64)
             Some(range) => range,
             None => break,
         };
-        copy_range(from, to, start, stop)?;
+        let same = Piece {
+            logical: start,
+            physical: start,
+            length: stop - start,
+        };
+        copy_range(from, to, same)?;
         at = stop;
     }
     Ok(())
@@ -51,43 +69,47 @@ fn next_data(from: BorrowedFd<'_>, at: u64, end: u64) -> Result<Option<(u64, u64
     Ok(Some((start, stop.min(end))))
 }
 
-fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, stop: u64) -> Result<()> {
-    let mut at = start;
-    while at < stop {
-        let (mut source, mut target) = (at, at);
-        let step = usize::try_from(stop - at).unwrap_or(STEP).min(STEP);
+fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, piece: Piece) -> Result<()> {
+    let mut done = 0;
+    while done < piece.length {
+        let (mut source, mut target) = (piece.physical + done, piece.logical + done);
+        let step = usize::try_from(piece.length - done)
+            .unwrap_or(STEP)
+            .min(STEP);
         match copy_file_range(from, Some(&mut source), to, Some(&mut target), step) {
             Ok(0) => break,
-            Ok(copied) => at += copied as u64,
+            Ok(copied) => done += copied as u64,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::IO) => {
-                return copy_by_hand(from, to, at, stop);
-            }
+            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::IO) => break,
             Err(error) => return Err(error.into()),
         }
     }
-    if at < stop {
-        copy_by_hand(from, to, at, stop)
-    } else {
-        Ok(())
-    }
+    copy_by_hand(from, to, piece, done)
 }
 
-fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, stop: u64) -> Result<()> {
+/// Copies what is left of a piece behind its first `done` bytes; ends early where the file does.
+fn copy_by_hand(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    piece: Piece,
+    mut done: u64,
+) -> Result<()> {
+    if done == piece.length {
+        return Ok(());
+    }
     let mut buffer = vec![0; BUFFER];
-    let mut at = start;
-    while at < stop {
-        let want = buffer
-            .len()
-            .min(usize::try_from(stop - at).unwrap_or(BUFFER));
-        let got = match pread(from, &mut buffer[..want], at) {
+    while done < piece.length {
+        let want = usize::try_from(piece.length - done)
+            .unwrap_or(BUFFER)
+            .min(BUFFER);
+        let got = match pread(from, &mut buffer[..want], piece.physical + done) {
             Ok(0) => break,
             Ok(got) => got,
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         };
-        write_all(to, &buffer[..got], at)?;
-        at += got as u64;
+        write_all(to, &buffer[..got], piece.logical + done)?;
+        done += got as u64;
     }
     Ok(())
 }

@@ -1,0 +1,145 @@
+//! `layerfs pack`: a packed layer from a tar archive.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use serde_json::json;
+
+use super::output::{Format, print, print_json};
+use crate::layer::packed::{Limits, Pack, Packed, pack};
+
+const EXAMPLES: &str = "\
+The packed layer begins with the archive's own bytes, inflated: tar tvf OUT.lfs lists it. It is
+mounted as it is, without unpacking: layerfs mount --lower OUT.lfs.
+
+Examples:
+  layerfs pack base.tar.gz -o base.lfs
+  tar c -C /srv/tree . | layerfs pack - -o tree.lfs
+  layerfs pack layer.tar.zst -o layer.lfs --format json | jq -r .diff_id
+
+Exit codes: 0 done, 1 it failed (and no OUT is left), 2 wrong usage.";
+
+/// Make a packed layer from a tar archive (plain, gzip or zstd).
+///
+/// Reads the archive once; memory: 4 MiB, and some 200 bytes for each file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The archive; - for standard input
+    source: PathBuf,
+    /// The packed layer to make; one that is there is replaced when the new one is whole
+    #[arg(short, long, value_name = "OUT.lfs")]
+    output: PathBuf,
+    /// Take no more members than this
+    #[arg(long, default_value_t = Limits::default().members, value_name = "COUNT")]
+    max_members: u64,
+    /// Take no more bytes of archive, inflated, than this
+    #[arg(long, default_value_t = Limits::default().bytes, value_name = "BYTES")]
+    max_bytes: u64,
+    /// How to tell the digests
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+}
+
+pub(super) fn run(args: Args) -> Result<(), String> {
+    let limits = Limits {
+        members: args.max_members,
+        bytes: args.max_bytes,
+    };
+    let (input, origin) = open(&args.source)?;
+    let packed = write(&args.output, |file| {
+        pack(input, &origin, file, limits).map_err(|error| error.to_string())
+    })?;
+    tell(&packed, args.format)
+}
+
+/// The input, with a progress bar where somebody looks, and its name.
+fn open(source: &Path) -> Result<(Box<dyn Read + Send>, String), String> {
+    if source == Path::new("-") {
+        return Ok((Box::new(io::stdin()), "standard input".to_owned()));
+    }
+    let name = source.display().to_string();
+    let file = File::open(source).map_err(|error| format!("{name}: {error}"))?;
+    let meta = file
+        .metadata()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if meta.is_dir() {
+        return Err(format!(
+            "{name}: a directory; want an archive, as of: tar c -C {name} . | layerfs pack - -o OUT.lfs"
+        ));
+    }
+    Ok((Box::new(bar(meta.len()).wrap_read(file)), name))
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() || bytes == 0 {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    // A template is wrong or right for ever; the plain bar will do.
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(style);
+    bar.with_finish(ProgressFinish::AndClear)
+}
+
+/// Order: all bytes under a name of their own, opened once again as a mount would, flushed, then renamed:
+/// whatever happens, `path` is what it was, or whole.
+fn write(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> Result<Packed, String>,
+) -> Result<Packed, String> {
+    let shown = path.display().to_string();
+    let name = path
+        .file_name()
+        .ok_or_else(|| format!("{shown}: no name for a file"))?;
+    let scratch = path.with_file_name(format!(
+        ".{}.{}",
+        name.to_string_lossy(),
+        std::process::id()
+    ));
+    let failed = |error: io::Error| format!("{shown}: {error}");
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(&scratch)
+        .map_err(failed)?;
+    let written = fill(&mut file).and_then(|packed| {
+        file.sync_all().map_err(failed)?;
+        Pack::open(&scratch).map_err(|error| error.to_string())?;
+        fs::rename(&scratch, path).map_err(failed)?;
+        Ok(packed)
+    });
+    if written.is_err() {
+        // It is the failure before that is told.
+        let _ = fs::remove_file(&scratch);
+    }
+    let packed = written?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+    directory.sync_all().map_err(failed)?;
+    Ok(packed)
+}
+
+fn tell(packed: &Packed, format: Format) -> Result<(), String> {
+    let digest = |bytes: &[u8; 32]| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    };
+    let (diff_id, input) = (digest(&packed.diff_id), digest(&packed.digest));
+    match format {
+        Format::Text => print(&format!("diff id {diff_id}\ndigest  {input}\n")),
+        Format::Json => print_json(&json!({
+            "diff_id": diff_id,
+            "digest": input,
+            "input_bytes": packed.input,
+            "archive_bytes": packed.archive,
+            "content_bytes": packed.contents,
+            "members": packed.members,
+        })),
+    }
+}

@@ -1,0 +1,416 @@
+//! From a tar stream to a packed layer, in one pass.
+//!
+//! ```text
+//!   thread: input ──sha256 (digest)──> inflate ──chunks──┐
+//!   caller:    ┌── sha256 (diff id) <── archive's bytes <─┘
+//!              ├── written to the output as they are
+//!              └── members ──> Builder ──> index, footer
+//! ```
+//!
+//! Memory: 16 chunks of 256 KiB, and [`super::builder`]'s some 200 bytes a file.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use sha2::{Digest, Sha256};
+use zerocopy::IntoBytes;
+
+use super::archive::{Archive, Kind, Member};
+use super::builder::{Builder, Content, Object};
+use super::format::{self, Extent};
+use crate::error::PackError;
+
+const CHUNK: usize = 256 << 10;
+const CHUNKS: usize = 16;
+
+/// Attributes that mean something to union file systems; never taken from an archive.
+const STRIPPED: [&[u8]; 4] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"user.fuseoverlayfs.",
+    b"user.containers.override",
+];
+
+/// What an archive may bring at most; generous, against bombs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Members.
+    pub members: u64,
+    /// Bytes of the archive, inflated.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            members: 20_000_000,
+            bytes: 1 << 40,
+        }
+    }
+}
+
+/// What was packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// SHA-256 of the input as it came, compressed or not.
+    pub digest: [u8; 32],
+    /// Bytes of the input.
+    pub input: u64,
+    /// SHA-256 of the archive.
+    pub diff_id: [u8; 32],
+    /// Bytes of the archive.
+    pub archive: u64,
+    /// Bytes of file contents.
+    pub contents: u64,
+    /// Members of the archive.
+    pub members: u64,
+}
+
+/// Packs a tar archive, plain, gzip or zstd, read from `input` to its end, into the empty file `output`.
+/// Nothing is flushed to disk. `origin` names the input in messages.
+///
+/// # Errors
+/// The input is damaged (with the offset in the archive), too large, or cannot be read; the output
+/// cannot be written. What was written is then of no use.
+pub fn pack(
+    input: impl Read + Send,
+    origin: &str,
+    output: &mut File,
+    limits: Limits,
+) -> Result<Packed, PackError> {
+    std::thread::scope(|scope| {
+        let (send, chunks) = sync_channel(CHUNKS);
+        let (give_back, spare) = sync_channel(CHUNKS);
+        let inflater = scope.spawn(move || inflate(input, &send, &spare));
+        let taken = take(Chunks::new(chunks, give_back), origin, output, limits);
+        // The channel is closed by now, so it ends whether all was read or not.
+        let hashed = inflater
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the inflating thread failed")));
+        let mut packed = taken?;
+        let input = |why: io::Error| PackError::Input {
+            origin: origin.to_owned(),
+            why: why.to_string(),
+        };
+        (packed.digest, packed.input) = hashed.map_err(input)?;
+        Ok(packed)
+    })
+}
+
+/// Reads, hashes and inflates; gives the digest and length of the input.
+fn inflate(
+    input: impl Read,
+    send: &SyncSender<io::Result<Vec<u8>>>,
+    spare: &Receiver<Vec<u8>>,
+) -> io::Result<([u8; 32], u64)> {
+    let mut hashing = BufReader::with_capacity(CHUNK, Hashing::new(input));
+    let sent = match inflater(&mut hashing) {
+        Ok(mut inflated) => pump(&mut *inflated, send, spare),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = sent {
+        // Whoever reads hears of it where it happened; if he is gone, he has his own reason.
+        let _ = send.send(Err(error));
+        return Ok(([0; 32], 0));
+    }
+    // What follows the compressed stream belongs to the digest too.
+    io::copy(&mut hashing, &mut io::sink())?;
+    let hashing = hashing.into_inner();
+    Ok((hashing.hash.finalize().into(), hashing.bytes))
+}
+
+fn inflater<'a>(input: &'a mut (impl BufRead + 'a)) -> io::Result<Box<dyn Read + 'a>> {
+    let start = input.fill_buf()?;
+    if start.is_empty() {
+        return Err(io::Error::other("empty; want a tar archive"));
+    }
+    if start.starts_with(b"\x1f\x8b") {
+        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
+    }
+    if start.starts_with(b"\x28\xb5\x2f\xfd") {
+        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(input)?));
+    }
+    for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh", "bzip2")] {
+        if start.starts_with(magic) {
+            let why = format!(
+                "packed with {name}; unpack it first: {name} -dc FILE | layerfs pack - -o OUT.lfs"
+            );
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(Box::new(input))
+}
+
+fn pump(
+    input: &mut dyn Read,
+    send: &SyncSender<io::Result<Vec<u8>>>,
+    spare: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    loop {
+        let mut chunk = spare.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        let mut filled = 0;
+        while filled < CHUNK {
+            match input.read(&mut chunk[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == 0 {
+            return Ok(());
+        }
+        chunk.truncate(filled);
+        if send.send(Ok(chunk)).is_err() {
+            return Err(io::Error::other("nobody reads on"));
+        }
+    }
+}
+
+/// Takes the inflated archive: written, hashed, indexed.
+fn take(
+    chunks: Chunks,
+    origin: &str,
+    output: &mut File,
+    limits: Limits,
+) -> Result<Packed, PackError> {
+    let write = |source: io::Error| PackError::Write { source };
+    let mut tee = Tee {
+        input: chunks,
+        output,
+        hash: Sha256::new(),
+        bytes: 0,
+        most: limits.bytes,
+        failed: None,
+    };
+    let mut builder = Builder::new();
+    let read = members(&mut tee, &mut builder, limits);
+    if let Some(source) = tee.failed {
+        return Err(write(source));
+    }
+    let members = read.map_err(|trouble| trouble.of(origin))?;
+    let (length, diff_id) = (tee.bytes, tee.hash.finalize().into());
+    let index = builder
+        .finish((length, diff_id), &[])
+        .map_err(|why| PackError::Input {
+            origin: origin.to_owned(),
+            why,
+        })?;
+    let padding = (index.footer.at.get() - length) as usize;
+    output.write_all(&vec![0; padding]).map_err(write)?;
+    output.write_all(&index.bytes).map_err(write)?;
+    output.write_all(index.footer.as_bytes()).map_err(write)?;
+    Ok(Packed {
+        digest: [0; 32],
+        input: 0,
+        diff_id,
+        archive: length,
+        contents: index.contents,
+        members,
+    })
+}
+
+/// What stops the reading of an archive.
+enum Trouble {
+    Archive(super::archive::Damage),
+    Member {
+        path: Vec<u8>,
+        offset: u64,
+        why: String,
+    },
+    Limit(String),
+}
+
+impl Trouble {
+    fn of(self, origin: &str) -> PackError {
+        let origin = origin.to_owned();
+        match self {
+            Self::Archive(damage) => PackError::Archive {
+                origin,
+                offset: damage.offset,
+                why: damage.why,
+            },
+            Self::Member { path, offset, why } => PackError::Archive {
+                origin,
+                offset,
+                why: format!("{}: {why}", shown(&path)),
+            },
+            Self::Limit(why) => PackError::Input { origin, why },
+        }
+    }
+}
+
+fn members(tee: &mut Tee<'_>, builder: &mut Builder, limits: Limits) -> Result<u64, Trouble> {
+    let mut archive = Archive::new(tee);
+    let mut count = 0;
+    while let Some(member) = archive.next().map_err(Trouble::Archive)? {
+        count += 1;
+        if count > limits.members {
+            return Err(Trouble::Limit(format!(
+                "more than {} members",
+                limits.members
+            )));
+        }
+        let offset = archive.offset();
+        let path = member.path.clone();
+        let put = match member.kind {
+            Kind::HardLink => builder.link(&member.path, &member.link),
+            _ => builder.put(&path, object(member, offset)),
+        };
+        put.map_err(|why| Trouble::Member { path, offset, why })?;
+    }
+    archive.drain().map_err(Trouble::Archive)?;
+    Ok(count)
+}
+
+/// A member as an object; its data begins at `offset`.
+fn object(member: Member, offset: u64) -> Object {
+    let (kind, content) = match member.kind {
+        Kind::Directory => (libc::S_IFDIR, Content::Nothing),
+        Kind::Symlink => (libc::S_IFLNK, Content::Path(member.link)),
+        Kind::Fifo => (libc::S_IFIFO, Content::Nothing),
+        Kind::Char => (libc::S_IFCHR, device(member.device)),
+        Kind::Block => (libc::S_IFBLK, device(member.device)),
+        Kind::File | Kind::HardLink => {
+            let mut physical = offset;
+            let extents = member.extents.iter().map(|&(logical, length)| {
+                let extent = Extent {
+                    logical: logical.into(),
+                    physical: physical.into(),
+                    length: length.into(),
+                };
+                physical += length;
+                extent
+            });
+            (libc::S_IFREG, Content::Data(member.size, extents.collect()))
+        }
+    };
+    let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (name, value) in member.xattrs {
+        let odd = name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 1 << 16;
+        if odd || STRIPPED.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        xattrs.retain(|(known, _)| *known != name);
+        xattrs.push((name, value));
+    }
+    Object {
+        mode: kind
+            | if kind == libc::S_IFLNK {
+                0o777
+            } else {
+                member.mode
+            },
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        xattrs,
+        content,
+    }
+}
+
+fn device((major, minor): (u32, u32)) -> Content {
+    Content::Device(rustix::fs::makedev(major, minor))
+}
+
+/// A path fit for a message.
+pub(super) fn shown(path: &[u8]) -> String {
+    path.escape_ascii().to_string()
+}
+
+/// Chunks as a reader.
+struct Chunks {
+    from: Receiver<io::Result<Vec<u8>>>,
+    back: SyncSender<Vec<u8>>,
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl Chunks {
+    fn new(from: Receiver<io::Result<Vec<u8>>>, back: SyncSender<Vec<u8>>) -> Self {
+        Self {
+            from,
+            back,
+            chunk: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// The rest of the current chunk, or the next; empty at the end.
+    fn fill(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.chunk.len() {
+            let old = std::mem::take(&mut self.chunk);
+            self.at = 0;
+            // It is only there to be used again.
+            let _ = self.back.try_send(old);
+            match self.from.recv() {
+                Ok(chunk) => self.chunk = chunk?,
+                Err(_) => return Ok(&[]),
+            }
+        }
+        Ok(&self.chunk[self.at..])
+    }
+}
+
+/// Writes and hashes what is read through it.
+struct Tee<'a> {
+    input: Chunks,
+    output: &'a mut File,
+    hash: Sha256,
+    bytes: u64,
+    most: u64,
+    failed: Option<io::Error>,
+}
+
+impl Read for &mut Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fresh = self.input.at == self.input.chunk.len();
+        let length = self.input.fill()?.len();
+        let (chunk, at) = (&self.input.chunk, self.input.at);
+        if fresh && length > 0 {
+            self.bytes += length as u64;
+            if self.bytes > self.most {
+                return Err(io::Error::other(format!("more than {} bytes", self.most)));
+            }
+            self.hash.update(&chunk[at..]);
+            if let Err(error) = self.output.write_all(&chunk[at..]) {
+                self.failed = Some(error);
+                return Err(io::Error::other("the output cannot be written"));
+            }
+        }
+        let take = length.min(buffer.len());
+        buffer[..take].copy_from_slice(&chunk[at..at + take]);
+        self.input.at += take;
+        Ok(take)
+    }
+}
+
+/// Hashes and counts what is read through it.
+struct Hashing<R> {
+    input: R,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    fn new(input: R) -> Self {
+        Self {
+            input,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+const _: () = assert!(format::TAR_END.is_multiple_of(512));
