@@ -38,15 +38,15 @@ Options for -o (several in one list, or -o repeated):
                             the layers, as overlayfs and fuse-overlayfs name them; a colon, comma
                             or backslash in a path is written with a backslash before it";
 
-/// Mount a union of directories; returns when it serves.
+/// Mount a union of directories and packed layers; returns when it serves.
 ///
 /// The lowers are never written. All changes go to the upper; without one the mount is read-only.
 /// Setuid programs and device nodes work unless -o nosuid,nodev is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// A read-only layer; repeated, the first given lies on top
-    #[arg(long, value_name = "DIR")]
+    /// A read-only layer, a directory or a packed one (layerfs pack); repeated, the first lies on top
+    #[arg(long, value_name = "DIR|FILE.lfs")]
     lower: Vec<PathBuf>,
     /// The writable diff, which takes all changes; needs --work
     #[arg(long, value_name = "DIR")]

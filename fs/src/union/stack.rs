@@ -6,6 +6,7 @@
 //!                               └─ merged root   the roots down to an opaque one
 //! ```
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,11 @@ fn open_layer(
     let wrong = |error: rustix::io::Errno| lower_error(path, error.into());
     if !path.is_file() {
         return Layer::open(path, position, trust, hidden, fds.clone()).map_err(wrong);
+    }
+    let file = File::open(path).map_err(|error| lower_error(path, error))?;
+    if !Pack::is_packed(&file) {
+        let why = "neither a directory nor a packed layer (or one that was cut short)";
+        return Err(lower_error(path, io::Error::other(why)));
     }
     let pack = Pack::open(path).map_err(OpenError::Packed)?;
     Layer::packed(pack, position, trust, fds.clone()).map_err(wrong)

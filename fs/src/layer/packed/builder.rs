@@ -92,6 +92,11 @@ impl Builder {
 
     /// Puts an object at a path, in place of what is there.
     pub(super) fn put(&mut self, path: &[u8], object: Object) -> Result<(), Reason> {
+        if let Content::Path(target) = &object.content
+            && !is_target(target)
+        {
+            return Err("a symbolic link that leads to no possible path".to_owned());
+        }
         let is_directory = object.mode & libc::S_IFMT == libc::S_IFDIR;
         let names = names(path)?;
         let Some((name, above)) = names.split_last() else {
@@ -488,6 +493,11 @@ fn put_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)], blob: &mut Vec<u8>) -> Result<u32, 
         blob.extend_from_slice(value);
     }
     Ok(at)
+}
+
+/// Whether symlink(2) would take it.
+pub(super) fn is_target(target: &[u8]) -> bool {
+    !target.is_empty() && target.len() <= LONGEST_PATH && !target.contains(&0)
 }
 
 /// The names of a path; empty for the root.

@@ -11,6 +11,8 @@ mod builder;
 pub mod format;
 pub mod reader;
 mod sparse;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 pub use reader::Pack;

@@ -189,9 +189,13 @@ impl Pack {
         Ok(self.node(directory)?.flags.get() & OPAQUE != 0)
     }
 
-    /// The target of a symlink.
+    /// The target of a symlink; what can be none is refused.
     pub fn target(&self, node: &Node) -> Result<&[u8]> {
-        self.blob(node.data.get(), node.size.get())
+        let target = self.blob(node.data.get(), node.size.get())?;
+        match super::builder::is_target(target) {
+            true => Ok(target),
+            false => Err(Error::Damaged),
+        }
     }
 
     /// The path of an outside link; `None` for everything else.
