@@ -318,6 +318,7 @@ fn module_faults(files: &[(PathBuf, String)]) -> Vec<String> {
 fn declared_modules_and_files_are_the_same() {
     for krate in [
         "fs/src",
+        "fs/archive/src",
         "runner/src",
         "tools/src",
         "benches/src",
@@ -416,7 +417,7 @@ fn the_top_level_holds_what_it_shall() {
 
 #[test]
 fn crates_share_versions_and_lints() {
-    for krate in ["fs", "runner", "tools", "benches", "tests"] {
+    for krate in ["fs", "fs/archive", "runner", "tools", "benches", "tests"] {
         let text = fs::read_to_string(top().join(krate).join("Cargo.toml")).unwrap();
         for line in [
             "version.workspace = true",

@@ -256,6 +256,16 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
+    /// A file is no packed layer, or one that was cut short.
+    #[error("{}: damaged at byte {at}: {why}", path.display())]
+    NoLayer {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+        /// What.
+        why: &'static str,
+    },
     /// A packed layer is not as it was written.
     #[error("{}: damaged at byte {at}: {why}", path.display())]
     Damaged {

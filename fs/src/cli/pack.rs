@@ -19,7 +19,7 @@ Examples:
   tar c -C /srv/tree . | layerfs pack - -o tree.lfs
   layerfs pack layer.tar.zst -o layer.lfs --format json | jq -r .diff_id
 
-Exit codes: 0 done, 1 it failed (and no OUT is left), 2 wrong usage.";
+Exit codes: 0 done, 1 it failed (OUT is as it was before), 2 wrong usage.";
 
 /// Make a packed layer from a tar archive (plain, gzip or zstd).
 ///

@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args) -> Result<bool, String> {
         if let Err(error) = std::fs::metadata(path) {
             return Err(format!("{}: {error}", path.display()));
         }
-        let verified = Pack::open(path).and_then(|pack| pack.verify(|_| {}));
+        let verified = Pack::open(path).and_then(|pack| pack.verify());
         if let Err(error) = verified {
             eprintln!("layerfs: {error}");
             sound = false;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::layer::Data;
 use crate::sys::lock::RwLock;
+use crate::sys::pieces::Data;
 use crate::types::Handle;
 
 const SHARDS: usize = 16;

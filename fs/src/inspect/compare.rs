@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rustix::fs::{FileType, OFlags, Stat};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::fs::{FileType, Stat};
+use rustix::io::ReadWriteFlags;
 
 use crate::error::Result;
-use crate::layer::{Data, Reading};
+use crate::layer::Reading;
 use crate::marks::Attributes;
 use crate::sys::at::{At, xattr_names};
+use crate::sys::pieces::Data;
 use crate::types::Time;
 use crate::union::lower::LowerFile;
 use crate::union::xattrs::stays_behind;
@@ -88,7 +89,12 @@ fn content(
 ) -> Result<Option<Difference>> {
     let plain = |differs: bool| Ok(differs.then_some(Difference::Content(None)));
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => data(|| open(at), stat, lower, lower_stat),
+        FileType::RegularFile => data(
+            || Ok(Data::whole(at.open_unseen()?)),
+            stat,
+            lower,
+            lower_stat,
+        ),
         FileType::Symlink => {
             let target = lower.with(|below| below.readlink())?;
             plain(at.readlink()? != target)
@@ -98,15 +104,6 @@ fn content(
         }
         _ => Ok(None),
     }
-}
-
-fn open(at: At<'_>) -> Result<Data> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let file = match at.open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => at.open(flags)?,
-        other => other?,
-    };
-    Ok(Data::whole(file))
 }
 
 fn data(

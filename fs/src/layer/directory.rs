@@ -17,19 +17,20 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat2, statat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat2};
 use rustix::io::Errno;
 
 use super::aliases::Aliases;
 use super::listing::{Listed, Listing};
 use super::packed::Pack;
 use super::packed::format::NONE;
-use super::reading::{Data, Reading, packed_marks};
+use super::reading::{Reading, packed_marks};
 use crate::error::{Error, Result};
 use crate::marks::{self, Found, Marks, Object, Opaque};
 use crate::sys::at::At;
 use crate::sys::fdcache::{FdCache, FdKey};
 use crate::sys::mounts::{clone_read_only, open_directory};
+use crate::sys::pieces::Data;
 
 /// A directory of more bytes than this (some 100 000 names on ext4) is not read for the sake of one
 /// lookup.
@@ -65,7 +66,6 @@ pub struct Layer {
     /// The stat of `root`.
     stat: Box<Stat>,
     pack: Option<Pack>,
-    device: u64,
     /// Whether its redirects and metadata-only copies are followed (R4).
     pub trust: Trust,
     /// Directories that are not of the layer though they lie in it: the upper and the workdir.
@@ -110,7 +110,6 @@ impl Layer {
         fds: Arc<FdCache>,
     ) -> rustix::io::Result<Arc<LayerDir>> {
         let root = match clone_read_only(path) {
-            Err(Errno::NOTDIR) => return Err(Errno::NOTDIR),
             // Not allowed to clone mounts: read the directory as it stands.
             Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => open_directory(path)?,
             other => other?,
@@ -120,7 +119,6 @@ impl Layer {
             position,
             path: path.to_owned(),
             root: Arc::new(root),
-            device: stat.st_dev,
             stat,
             pack: None,
             trust,
@@ -130,7 +128,7 @@ impl Layer {
         }))
     }
 
-    /// A packed layer, or a merged index of some.
+    /// A packed layer.
     pub fn packed(
         pack: Pack,
         position: u16,
@@ -142,7 +140,6 @@ impl Layer {
             position,
             path: pack.path().to_owned(),
             root: pack.file().clone(),
-            device: stat.st_dev,
             stat,
             pack: Some(pack),
             trust,
@@ -186,7 +183,7 @@ impl Layer {
 
     /// The st_dev of its objects (a btrfs subvolume inside may have another).
     pub fn device(&self) -> u64 {
-        self.device
+        self.stat.st_dev
     }
 }
 
@@ -266,10 +263,7 @@ impl LayerDir {
 
     /// lstat(2) of a name in it.
     pub fn stat(&self, name: &OsStr) -> Result<Stat> {
-        if self.layer.pack.is_some() {
-            return self.reading(name, |from| from.stat());
-        }
-        Ok(statat(self.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?)
+        self.reading(name, |from| from.stat())
     }
 
     /// Its own attributes.
@@ -304,20 +298,9 @@ impl LayerDir {
     /// The data of the regular file of that name.
     pub fn data(&self, name: &OsStr) -> Result<Data> {
         self.reading(name, |from| match from {
-            Reading::Packed(pack, node, _) => {
-                let (file, pieces) = pack.data(pack.node(node)?)?;
-                let pieces = Some(Arc::new(pieces));
-                Ok(Data { file, pieces })
-            }
-            Reading::Disk(at) => {
-                // Reading must not change a layer: where it was not cloned, at least no access times.
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-                let file = match at.open(flags | OFlags::NOATIME) {
-                    Err(Errno::PERM) => at.open(flags)?,
-                    other => other?,
-                };
-                Ok(Data::whole(file))
-            }
+            Reading::Packed(pack, node, _) => pack.data(pack.node(node)?),
+            // Reading must not change a layer: where it was not cloned, at least no access times.
+            Reading::Disk(at) => Ok(Data::whole(at.open_unseen()?)),
         })
     }
 

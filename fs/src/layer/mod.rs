@@ -17,4 +17,4 @@ pub mod packed;
 pub mod reading;
 
 pub use directory::{Layer, LayerDir, Shows, Trust};
-pub use reading::{Data, Reading};
+pub use reading::Reading;

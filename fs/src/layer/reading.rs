@@ -6,20 +6,16 @@
 //! ```
 
 use std::ffi::{CStr, OsStr, OsString};
-use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::Arc;
 
 use rustix::fs::Stat;
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::io::Errno;
 
 use super::packed::Pack;
 use super::packed::format::NONE;
 use crate::error::{Error, Result};
 use crate::marks::{Attributes, Marks};
 use crate::sys::at::At;
-use crate::sys::pieces::Pieces;
 
 /// The address of something that is read; see the module.
 #[derive(Debug, Clone, Copy)]
@@ -28,44 +24,6 @@ pub enum Reading<'a> {
     Disk(At<'a>),
     /// The node of a packed layer; the stat of its file gives what a node does not have.
     Packed(&'a Pack, u32, &'a Stat),
-}
-
-/// The data of a layer's file.
-#[derive(Debug, Clone)]
-pub struct Data {
-    /// The file that holds it.
-    pub file: Arc<OwnedFd>,
-    /// Where in it, if it is not the whole.
-    pub pieces: Option<Arc<Pieces>>,
-}
-
-impl Data {
-    /// The whole of a file.
-    pub fn whole(file: OwnedFd) -> Self {
-        Self {
-            file: Arc::new(file),
-            pieces: None,
-        }
-    }
-
-    /// Reads until the buffer is full or the file ends. An error on the way is an error of the whole: the
-    /// kernel would take a short read for the end of the file.
-    pub fn read(&self, offset: u64, buffer: &mut [u8], flags: ReadWriteFlags) -> Result<usize> {
-        if let Some(pieces) = &self.pieces {
-            return Ok(pieces.read(&self.file, offset, buffer, flags)?);
-        }
-        let mut done = 0;
-        while done < buffer.len() {
-            let mut place = [IoSliceMut::new(&mut buffer[done..])];
-            match preadv2(&self.file, &mut place, offset + done as u64, flags) {
-                Ok(0) => break,
-                Ok(got) => done += got,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(done)
-    }
 }
 
 impl Reading<'_> {

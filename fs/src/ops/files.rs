@@ -5,21 +5,19 @@
 //! and opens the data anew where it now lies. Files that the kernel does not tell us of opening
 //! ([`Opened::Node`]) are opened by the first request that needs their data.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::fs::{
-    FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, seek,
-};
+use rustix::fs::{FallocateFlags, OFlags, copy_file_range, fallocate, fdatasync, fsync};
 use rustix::io::{Errno, ReadWriteFlags, pwrite};
 
 use super::FileSystem;
 use super::raise::Need;
 use crate::error::{Error, Result};
 use crate::inode::{How, Node, OpenFile, Source};
-use crate::layer::Data;
 use crate::sys::at::At;
 use crate::sys::lock::RwLock;
+use crate::sys::pieces::Data;
 use crate::types::{Handle, Kind, NodeId, Opened, Seek};
 
 impl FileSystem {
@@ -66,22 +64,14 @@ impl FileSystem {
     fn open_data(&self, node: &Node, how: How) -> Result<Source> {
         let state = node.state.read();
         let epoch = node.epoch();
-        let (file, appends) = match (state.data_in_layer(), state.upper()) {
-            (Some(lower), _) => {
-                let data = lower.open()?;
-                return Ok(Source {
-                    epoch,
-                    data,
-                    writable: how.writable,
-                    appends: false,
-                });
-            }
+        let (data, appends) = match (state.data_in_layer(), state.upper()) {
+            (Some(lower), _) => (lower.open()?, false),
             (None, Some(place)) => self.at_anchor(&state, place, |at| open_at(at, how))?,
             (None, None) => return Err(Error::Damaged),
         };
         Ok(Source {
             epoch,
-            data: Data::whole(file),
+            data,
             writable: how.writable,
             appends,
         })
@@ -164,7 +154,7 @@ impl FileSystem {
     /// Reads at `offset` into `buffer`; fewer bytes than asked only at the end of the file.
     pub fn read(&self, from: impl Into<Opened>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let (_, source) = self.source(from.into())?;
-        source.data.read(offset, buffer, ReadWriteFlags::empty())
+        Ok(source.data.read(offset, buffer, ReadWriteFlags::empty())?)
     }
 
     /// As [`Self::read`], if the bytes are in memory already.
@@ -178,13 +168,15 @@ impl FileSystem {
         buffer: &mut [u8],
     ) -> Result<usize> {
         let (_, source) = self.source(from.into())?;
-        match source.data.read(offset, buffer, ReadWriteFlags::NOWAIT) {
-            // A file system that cannot tell.
-            Err(Error::Sys(Errno::OPNOTSUPP)) => {
-                source.data.read(offset, buffer, ReadWriteFlags::empty())
-            }
-            other => other,
-        }
+        Ok(
+            match source.data.read(offset, buffer, ReadWriteFlags::NOWAIT) {
+                // A file system that cannot tell.
+                Err(Errno::OPNOTSUPP) => {
+                    source.data.read(offset, buffer, ReadWriteFlags::empty())?
+                }
+                other => other?,
+            },
+        )
     }
 
     /// Writes `data` at `offset`; fewer bytes than given only where an error follows on the next call.
@@ -193,18 +185,13 @@ impl FileSystem {
     /// EPERM: not at the end of a file that may only be appended to.
     pub fn write(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
         let sink = self.sink(to.into())?;
-        if sink.appends
-            && offset
-                != At::Fd(sink.data.file.as_fd())
-                    .stat()?
-                    .st_size
-                    .cast_unsigned()
-        {
+        let file = &sink.data.file;
+        if sink.appends && offset != At::Fd(file.as_fd()).stat()?.st_size.cast_unsigned() {
             return Err(Error::Sys(Errno::PERM));
         }
         let mut done = 0;
         while done < data.len() {
-            match pwrite(&sink.data.file, &data[done..], offset + done as u64) {
+            match pwrite(file, &data[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(Errno::INTR) => {}
@@ -263,17 +250,10 @@ impl FileSystem {
     /// The next data or hole at or after `offset`; ENXIO past the end.
     pub fn seek(&self, opened: impl Into<Opened>, offset: u64, what: Seek) -> Result<u64> {
         let (_, source) = self.source(opened.into())?;
-        if let Some(pieces) = &source.data.pieces {
-            return Ok(match what {
-                Seek::Data => pieces.data(offset)?,
-                Seek::Hole => pieces.hole(offset)?,
-            });
-        }
-        let position = match what {
-            Seek::Data => SeekFrom::Data(offset),
-            Seek::Hole => SeekFrom::Hole(offset),
-        };
-        Ok(seek(source.data.file.as_fd(), position)?)
+        Ok(match what {
+            Seek::Data => source.data.next_data(offset)?,
+            Seek::Hole => source.data.next_hole(offset)?,
+        })
     }
 
     /// copy_file_range(2) between two open files; EXDEV where the file systems below cannot, upon which
@@ -304,7 +284,7 @@ impl FileSystem {
 
 /// Opens a file of the upper; gives also whether it is for appending only. Offsets come from the kernel, so `O_APPEND` is only asked for where the
 /// file demands it (chattr +a); `O_NOATIME` only where we may.
-fn open_at(at: At<'_>, how: How) -> Result<(OwnedFd, bool)> {
+fn open_at(at: At<'_>, how: How) -> Result<(Data, bool)> {
     let access = if how.writable {
         OFlags::RDWR
     } else {
@@ -318,7 +298,7 @@ fn open_at(at: At<'_>, how: How) -> Result<(OwnedFd, bool)> {
     match at.open(access | quiet) {
         Err(Errno::PERM) if how.append && how.writable => {}
         Err(Errno::PERM) if how.noatime => {}
-        other => return Ok((other?, false)),
+        other => return Ok((Data::whole(other?), false)),
     }
     let appends = how.append && how.writable;
     let append = if appends {
@@ -326,5 +306,5 @@ fn open_at(at: At<'_>, how: How) -> Result<(OwnedFd, bool)> {
     } else {
         OFlags::empty()
     };
-    Ok((at.open(access | append)?, appends))
+    Ok((Data::whole(at.open(access | append)?), appends))
 }

@@ -223,14 +223,7 @@ impl FileSystem {
             let file = at.open(OFlags::RDWR | OFlags::NONBLOCK)?;
             let size = stat.st_size.cast_unsigned();
             rustix::fs::ftruncate(&file, 0)?;
-            let from = lower.open()?;
-            data::copy(
-                from.file.as_fd(),
-                from.pieces.as_deref(),
-                file.as_fd(),
-                size,
-                size,
-            )?;
+            data::copy(&lower.open()?, file.as_fd(), size, size)?;
             at.set_times(&copy_up::times(&stat))?;
             fsync(&file)?;
         }

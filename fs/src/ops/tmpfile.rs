@@ -12,10 +12,10 @@ use rustix::fs::{Mode, OFlags, openat};
 use super::FileSystem;
 use crate::error::Result;
 use crate::inode::{Anchor, How, Node, OpenFile, Place, Source, State, UpperPlace};
-use crate::layer::Data;
 use crate::sys::at::At;
 use crate::sys::creds::ActingAs;
 use crate::sys::lock::RwLock;
+use crate::sys::pieces::Data;
 use crate::types::{Caller, Entry, Handle, Kind, NodeId};
 use crate::union::birth::Inheritance;
 use crate::union::numbers::number;
@@ -61,7 +61,7 @@ impl FileSystem {
         let entry = self.entry(&node, &stat)?;
         let source = RwLock::new(Source {
             epoch: node.epoch(),
-            data: Data { file, pieces: None },
+            data: Data::whole(file),
             writable: true,
             appends: false,
         });

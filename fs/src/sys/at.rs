@@ -43,6 +43,15 @@ impl At<'_> {
         }
     }
 
+    /// Opens it for reading, without a change of its access time where we may say so.
+    pub fn open_unseen(self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        match self.open(flags | OFlags::NOATIME) {
+            Err(Errno::PERM) => self.open(flags),
+            other => other,
+        }
+    }
+
     /// Holds it by an `O_PATH` fd.
     pub fn pin(self) -> Result<OwnedFd> {
         match self {

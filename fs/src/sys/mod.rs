@@ -9,7 +9,7 @@
 //!   lock        the locks, which a test can put under a scheduler
 //!   map         a mapping that survives a cut file
 //!   mounts      a private read-only clone of a layer's mount
-//!   pieces      a file whose bytes lie in pieces of another
+//!   pieces      the data of a file, which may lie in pieces of another
 //!   xattr       extended attributes by directory and name
 //! ```
 //!

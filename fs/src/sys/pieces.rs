@@ -1,4 +1,4 @@
-//! A file whose bytes lie in pieces of another: how a packed layer's files are read.
+//! The data of a file: the whole of it, or pieces of another, as a packed layer's files lie in its tar.
 //!
 //! ```text
 //!   the file     |  piece  |  hole  | piece |hole|      size
@@ -7,9 +7,61 @@
 //! ```
 
 use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
+use rustix::fs::SeekFrom;
 use rustix::io::{Errno, ReadWriteFlags, Result, preadv2};
+
+/// The data of a file.
+#[derive(Debug, Clone)]
+pub struct Data {
+    /// The file that holds it.
+    pub file: Arc<OwnedFd>,
+    /// Where in it, if it is not the whole.
+    pub pieces: Option<Arc<Pieces>>,
+}
+
+impl Data {
+    /// The whole of a file.
+    pub fn whole(file: impl Into<Arc<OwnedFd>>) -> Self {
+        Self {
+            file: file.into(),
+            pieces: None,
+        }
+    }
+
+    /// Reads until the buffer is full or the file ends. An error on the way is an error of the whole: the
+    /// kernel would take a short read for the end of the file.
+    pub fn read(&self, offset: u64, buffer: &mut [u8], flags: ReadWriteFlags) -> Result<usize> {
+        match &self.pieces {
+            Some(pieces) => pieces.read(&self.file, offset, buffer, flags),
+            None => read_full(&self.file, offset, buffer, flags),
+        }
+    }
+
+    /// The next byte of data at or after `offset`.
+    ///
+    /// # Errors
+    /// ENXIO if only holes follow.
+    pub fn next_data(&self, offset: u64) -> Result<u64> {
+        match &self.pieces {
+            Some(pieces) => pieces.data(offset),
+            None => rustix::fs::seek(self.file.as_fd(), SeekFrom::Data(offset)),
+        }
+    }
+
+    /// The next hole at or after `offset`; the end of the file is one.
+    ///
+    /// # Errors
+    /// ENXIO past the end.
+    pub fn next_hole(&self, offset: u64) -> Result<u64> {
+        match &self.pieces {
+            Some(pieces) => pieces.hole(offset),
+            None => rustix::fs::seek(self.file.as_fd(), SeekFrom::Hole(offset)),
+        }
+    }
+}
 
 /// Where bytes of a file lie in its carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +125,10 @@ impl Pieces {
                 Some(piece) if piece.logical <= here => {
                     let skip = here - piece.logical;
                     let take = within(rest.len(), piece.length - skip);
-                    read_exact(carrier, &mut rest[..take], piece.physical + skip, flags)?;
+                    let to = &mut rest[..take];
+                    if read_full(carrier, piece.physical + skip, to, flags)? < take {
+                        return Err(Errno::IO);
+                    }
                     done += take;
                     index += 1;
                 }
@@ -137,20 +192,19 @@ fn within(length: usize, most: u64) -> usize {
     usize::try_from(most).map_or(length, |most| most.min(length))
 }
 
-fn read_exact(file: &OwnedFd, mut to: &mut [u8], at: u64, flags: ReadWriteFlags) -> Result<()> {
-    let mut at = at;
-    while !to.is_empty() {
-        match preadv2(file, &mut [IoSliceMut::new(to)], at, flags) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(got) => {
-                at += got as u64;
-                to = &mut to[got..];
-            }
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &OwnedFd, at: u64, to: &mut [u8], flags: ReadWriteFlags) -> Result<usize> {
+    let mut done = 0;
+    while done < to.len() {
+        let mut place = [IoSliceMut::new(&mut to[done..])];
+        match preadv2(file, &mut place, at + done as u64, flags) {
+            Ok(0) => break,
+            Ok(got) => done += got,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 #[cfg(test)]

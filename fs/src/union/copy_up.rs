@@ -120,8 +120,7 @@ pub fn fill(
     if wanted == 0 {
         ftruncate(to, 0)?;
     } else {
-        let from = lower.open()?;
-        data::copy(from.file.as_fd(), from.pieces.as_deref(), to, size, wanted)?;
+        data::copy(&lower.open()?, to, size, wanted)?;
     }
     match upper.safety() {
         Safety::None => Ok(None),

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Stat};
 
 use crate::error::{Error, Result};
-use crate::layer::{Data, LayerDir, Reading};
+use crate::layer::{LayerDir, Reading};
 use crate::marks::{Found, Marks, Object, Opaque};
+use crate::sys::pieces::Data;
 
 /// The directories of one name, topmost first; empty where no layer has it.
 pub type Stack = Arc<[Arc<LayerDir>]>;

@@ -6,7 +6,6 @@
 //!                               └─ merged root   the roots down to an opaque one
 //! ```
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use std::sync::Arc;
 
 use super::lower::{Layers, Stack};
 use super::numbers::LAYERS_MAX;
-use crate::error::{OpenError, Result};
+use crate::error::{OpenError, PackError, Result};
 use crate::layer::packed::Pack;
 use crate::layer::{Layer, LayerDir, Trust};
 use crate::marks::Opaque;
@@ -87,12 +86,14 @@ fn open_layer(
     if !path.is_file() {
         return Layer::open(path, position, trust, hidden, fds.clone()).map_err(wrong);
     }
-    let file = File::open(path).map_err(|error| lower_error(path, error))?;
-    if !Pack::is_packed(&file) {
-        let why = "neither a directory nor a packed layer (or one that was cut short)";
-        return Err(lower_error(path, io::Error::other(why)));
-    }
-    let pack = Pack::open(path).map_err(OpenError::Packed)?;
+    let pack = Pack::open(path).map_err(|error| match error {
+        PackError::NoLayer { .. } => {
+            let why = "neither a directory nor a packed layer (or one that was cut short)";
+            lower_error(path, io::Error::other(why))
+        }
+        PackError::Io { source, .. } => lower_error(path, source),
+        other => OpenError::Packed(other),
+    })?;
     Layer::packed(pack, position, trust, fds.clone()).map_err(wrong)
 }
 
@@ -140,7 +141,8 @@ pub fn check_apart(
         let fd: OwnedFd = open(role, path)?;
         for lower_path in lowers {
             // A packed layer is one file: what counts is where it lies.
-            let place = match lower_path.is_file() {
+            let packed = lower_path.is_file();
+            let place = match packed {
                 true => directory_of(lower_path),
                 false => lower_path,
             };
@@ -149,11 +151,7 @@ pub fn check_apart(
             if lies_in(&lower, &fd).map_err(error)? {
                 return overlap(("lower", lower_path), (role, path));
             }
-            let directory = !lower_path.is_file();
-            if directory
-                && lies_in(&fd, &lower).map_err(error)?
-                && !is_top(&lower).map_err(error)?
-            {
+            if !packed && lies_in(&fd, &lower).map_err(error)? && !is_top(&lower).map_err(error)? {
                 return overlap((role, path), ("lower", lower_path));
             }
         }

@@ -1,12 +1,12 @@
 //! Copying a file's data: shared extents where the file system can, else the data and not the holes.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use crate::error::Result;
-use crate::sys::pieces::{Piece, Pieces};
+use crate::sys::pieces::{Data, Piece};
 
 /// How much one system call copies at most: a signal or a kill waits no longer than this takes.
 const STEP: usize = 64 << 20;
@@ -14,18 +14,13 @@ const STEP: usize = 64 << 20;
 const BUFFER: usize = 256 << 10;
 
 /// Makes `to` (empty, or sparse of the right size) hold the first `size` bytes of `from`, holes kept;
-/// its size is `size` afterwards. `pieces`: where in `from` the data lies, if that is not the whole. Memory: at most 256 KiB.
-pub fn copy(
-    from: BorrowedFd<'_>,
-    pieces: Option<&Pieces>,
-    to: BorrowedFd<'_>,
-    from_size: u64,
-    size: u64,
-) -> Result<()> {
+/// its size is `size` afterwards. Memory: at most 256 KiB.
+pub fn copy(data: &Data, to: BorrowedFd<'_>, from_size: u64, size: u64) -> Result<()> {
+    let from = data.file.as_fd();
     if size == 0 {
         return Ok(ftruncate(to, 0)?);
     }
-    if let Some(pieces) = pieces {
+    if let Some(pieces) = &data.pieces {
         ftruncate(to, size)?;
         return pieces
             .until(size)

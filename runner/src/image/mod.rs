@@ -9,7 +9,7 @@
 //!   ├ pins      which layers containers need
 //!   ├ reference the grammar of names
 //!   └ import    opening, inflating, hashing, progress
-//!      ├ unpack <- archive <- sparse      from a tar stream
+//!      ├ unpack <- crate archive          from a tar stream
 //!      ├ copy                             from a directory
 //!      └ tree                             the only writer of layers; resolves below its root
 //! ```
@@ -17,14 +17,12 @@
 //! A layer's kind is hidden behind [`Layer`]: directory layers now, packed ones later.
 //! Nothing of an image is ever executed or resolved by the host side.
 
-mod archive;
 mod copy;
 mod error;
 mod import;
 mod pins;
 mod record;
 mod reference;
-mod sparse;
 mod store;
 mod tree;
 mod unpack;

@@ -24,14 +24,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// Longest path of an entry, in bytes: the kernel's own limit for one call.
 const LONGEST_PATH: usize = 4095;
 
-/// Extended attributes that mean something to union file systems; never taken from input.
-const STRIPPED: [&[u8]; 4] = [
-    b"trusted.overlay.",
-    b"user.overlay.",
-    b"user.fuseoverlayfs.",
-    b"user.containers.override",
-];
-
 /// Owner, mode, time and attributes of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Meta {
@@ -405,11 +397,10 @@ fn adorn(parent: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> Result<(), Reason
 }
 
 fn kept(xattrs: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let fine = |key: &[u8]| !STRIPPED.iter().any(|prefix| key.starts_with(prefix));
     xattrs
         .iter()
         .map(|(key, value)| (key.as_slice(), value.as_slice()))
-        .filter(move |(k, _)| fine(k))
+        .filter(|(key, _)| !archive::is_instruction(key))
 }
 
 fn uid(meta: &Meta) -> rustix::fs::Uid {

@@ -1,7 +1,7 @@
 //! From a tar archive to a layer directory: members in, tree calls out.
 
-use super::archive::{Archive, Damage, Kind, Member};
 use super::tree::{Meta, Node, Tree, shown};
+use archive::{Archive, Damage, Kind, Member};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 

@@ -9,16 +9,15 @@
 //! A symlink on the way to a member is followed inside of the tree, as unpacking below a root does it.
 //! Memory: some 200 bytes and the name for each file.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
-use super::format::{
-    self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE, Source,
-};
-use crate::marks::WH_PREFIX;
+use super::format::{self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE};
+use crate::marks::{WH_OPAQUE, WH_PREFIX, hidden_name};
 
 /// Symlinks followed on the way to one member.
 const FOLLOWED: u32 = 40;
@@ -47,7 +46,7 @@ pub(super) struct Object {
 pub(super) enum Content {
     #[default]
     Nothing,
-    /// Size, and the pieces in the source.
+    /// Size, and the pieces in the archive.
     Data(u64, Vec<Extent>),
     /// A symlink's target, or the path of an outside link.
     Path(Vec<u8>),
@@ -58,7 +57,6 @@ pub(super) enum Content {
 #[derive(Debug)]
 struct Building {
     object: Object,
-    source: u16,
     flags: u16,
     links: u32,
     children: HashMap<Box<[u8]>, u32>,
@@ -86,7 +84,7 @@ impl Builder {
             contents: 0,
         };
         // What an archive says about its root is undefined; this is what it is unless it says more.
-        new.add(directory(), 0, 0);
+        new.add(directory(), 0);
         new
     }
 
@@ -116,7 +114,7 @@ impl Builder {
             self.nodes[there as usize].object = object;
             return Ok(());
         }
-        let node = self.add(object, 0, 0);
+        let node = self.add(object, 0);
         self.name(parent, name, node);
         Ok(())
     }
@@ -142,7 +140,7 @@ impl Builder {
                     content: Content::Path(to.join(&b'/')),
                     ..Object::default()
                 };
-                self.add(object, 0, OUTSIDE)
+                self.add(object, OUTSIDE)
             }
         };
         // A link to itself changes nothing, and must not lose the object.
@@ -152,12 +150,11 @@ impl Builder {
         Ok(())
     }
 
-    /// A new object whose data lies in `source`, without a name.
-    pub(super) fn add(&mut self, object: Object, source: u16, flags: u16) -> u32 {
+    /// A new object, without a name.
+    fn add(&mut self, object: Object, flags: u16) -> u32 {
         let number = self.nodes.len() as u32;
         self.nodes.push(Building {
             object,
-            source,
             flags,
             links: 0,
             children: HashMap::new(),
@@ -166,10 +163,8 @@ impl Builder {
     }
 
     /// Gives an object a name.
-    pub(super) fn name(&mut self, parent: u32, name: &[u8], node: u32) {
-        if node != NONE {
-            self.nodes[node as usize].links += 1;
-        }
+    fn name(&mut self, parent: u32, name: &[u8], node: u32) {
+        self.nodes[node as usize].links += 1;
         let old = self.nodes[parent as usize]
             .children
             .insert(name.into(), node);
@@ -195,15 +190,12 @@ impl Builder {
     }
 
     fn whiteout(&mut self, parent: u32, name: &[u8]) -> Result<(), Reason> {
-        if name == crate::marks::WH_OPAQUE {
+        if name == WH_OPAQUE {
             self.nodes[parent as usize].flags |= OPAQUE;
-        } else if let Some(hidden) =
-            crate::marks::hidden_name(std::os::unix::ffi::OsStrExt::from_bytes(name))
-        {
-            let hidden: &[u8] = std::os::unix::ffi::OsStrExt::as_bytes(hidden);
+        } else if let Some(hidden) = hidden_name(OsStr::from_bytes(name)) {
             // A whiteout hides lower layers, never its sibling, whichever comes first.
             let children = &mut self.nodes[parent as usize].children;
-            children.entry(hidden.into()).or_insert(NONE);
+            children.entry(hidden.as_bytes().into()).or_insert(NONE);
         }
         // The rest of AUFS's own names mean nothing here.
         Ok(())
@@ -249,11 +241,15 @@ impl Builder {
             let next = match self.child(here, &name) {
                 Some(child) if self.is_directory(child) => child,
                 Some(child) => {
-                    let Content::Path(target) = &self.nodes[child as usize].object.content else {
+                    let node = &self.nodes[child as usize];
+                    let Content::Path(target) = &node.object.content else {
                         return Err("its path leads through what is no directory".to_owned());
                     };
+                    if node.flags & OUTSIDE != 0 {
+                        return Err("its path leads through a hard link".to_owned());
+                    }
                     followed += 1;
-                    if followed > FOLLOWED || self.nodes[child as usize].flags & OUTSIDE != 0 {
+                    if followed > FOLLOWED {
                         return Err("its path leads through too many symbolic links".to_owned());
                     }
                     if target.first() == Some(&b'/') {
@@ -269,7 +265,7 @@ impl Builder {
                 }
                 None if name.len() > 255 => return Err("a name of more than 255 bytes".to_owned()),
                 None => {
-                    let made = self.add(directory(), 0, 0);
+                    let made = self.add(directory(), 0);
                     self.name(here, &name, made);
                     made
                 }
@@ -280,12 +276,8 @@ impl Builder {
         Ok(here)
     }
 
-    /// The index of the tree. `tar`: length and SHA-256 of the archive in front of it.
-    pub(super) fn finish(
-        mut self,
-        tar: (u64, [u8; 32]),
-        sources: &[(Source, Vec<u8>)],
-    ) -> Result<Index, Reason> {
+    /// The index of the tree. `length` and `diff_id` (SHA-256) are those of the archive in front of it.
+    pub(super) fn finish(mut self, length: u64, diff_id: [u8; 32]) -> Result<Index, Reason> {
         let mut out = Sections::default();
         let mut numbers: HashMap<u32, u32> = HashMap::from([(ROOT, 0)]);
         let mut order = VecDeque::from([ROOT]);
@@ -336,7 +328,7 @@ impl Builder {
             out.nodes[place].count = ((out.entries.len() - first) as u32).into();
             out.nodes[place].nlink = (subdirectories + 2).into();
         }
-        out.index(tar, sources, self.contents)
+        out.index(length, diff_id, self.contents)
     }
 
     /// The record of a node; a directory's entries come later.
@@ -385,7 +377,7 @@ impl Builder {
             nlink: node.links.into(),
             xattrs: put_xattrs(&xattrs, blob)?.into(),
             count: count.into(),
-            source: node.source.into(),
+            source: 0.into(),
             flags: flags.into(),
             reserved: 0.into(),
         })
@@ -401,33 +393,18 @@ struct Sections {
 }
 
 impl Sections {
-    fn index(
-        mut self,
-        tar: (u64, [u8; 32]),
-        sources: &[(Source, Vec<u8>)],
-        contents: u64,
-    ) -> Result<Index, Reason> {
-        let mut listed = Vec::with_capacity(sources.len());
-        for (source, path) in sources {
-            let at = u64::from(blob_offset(&self.blob)?);
-            self.blob.extend_from_slice(path);
-            listed.push(Source {
-                path: at.into(),
-                length: (path.len() as u32).into(),
-                ..*source
-            });
-        }
+    fn index(mut self, length: u64, diff_id: [u8; 32], contents: u64) -> Result<Index, Reason> {
         let count = |length: usize| u32::try_from(length).map_err(|_| too_large());
         let mut header = Header {
             magic: format::MAGIC,
             version: format::VERSION.into(),
             flags: 0.into(),
-            tar_length: tar.0.into(),
-            diff_id: tar.1,
+            tar_length: length.into(),
+            diff_id,
             nodes: count(self.nodes.len())?.into(),
             entries: count(self.entries.len())?.into(),
             extents: count(self.extents.len())?.into(),
-            sources: count(listed.len())?.into(),
+            sources: 0.into(),
             blob: (self.blob.len() as u64).into(),
             contents: contents.into(),
             reserved: [0; 32],
@@ -440,12 +417,8 @@ impl Sections {
         bytes.extend_from_slice(self.nodes.as_bytes());
         bytes.extend_from_slice(self.entries.as_bytes());
         bytes.extend_from_slice(self.extents.as_bytes());
-        bytes.extend_from_slice(listed.as_bytes());
         bytes.append(&mut self.blob);
-        let at = match tar.0 {
-            0 if tar.1 == [0; 32] => 0,
-            length => (length + format::TAR_END).next_multiple_of(format::ALIGN),
-        };
+        let at = (length + format::TAR_END).next_multiple_of(format::ALIGN);
         let mut footer = Footer {
             magic: format::FOOTER_MAGIC,
             at: at.into(),

@@ -1,14 +1,13 @@
 //! The bytes of a packed layer; everything little-endian.
 //!
 //! ```text
-//!   0            tar: the layer's uncompressed archive, every byte of it        (absent in a merged index)
+//!   0            tar: the layer's uncompressed archive, every byte of it
 //!                zeros: at least 1024, up to the next multiple of 4096          tar(1) stops reading here
 //!   index  +0    Header    128 bytes
 //!          +128  Node      64 bytes each; number 0 is the root
 //!                Entry     16 bytes each: of one directory together, by hash, then name
 //!                Extent    24 bytes each: stored pieces of sparse files
-//!                Source    64 bytes each: the layers that data lies in; none: the file itself
-//!                blob      names, symlink targets, extended attributes, paths of sources
+//!                blob      names, symlink targets, extended attributes
 //!   end - 64     Footer: where the index is, and its SHA-256
 //! ```
 //!
@@ -46,7 +45,7 @@ pub struct Header {
     pub flags: U32,
     /// Bytes of the tar in front.
     pub tar_length: U64,
-    /// SHA-256 of the tar: the layer's diff id. Zeros in a merged index.
+    /// SHA-256 of the tar: the layer's diff id.
     pub diff_id: [u8; 32],
     /// How many nodes there are.
     pub nodes: U32,
@@ -54,7 +53,7 @@ pub struct Header {
     pub entries: U32,
     /// How many extents.
     pub extents: U32,
-    /// How many sources.
+    /// 0; others are refused. For merged indexes, whose data lies in several layers.
     pub sources: U32,
     /// Bytes of the blob.
     pub blob: U64,
@@ -72,7 +71,7 @@ pub struct Header {
 pub struct Node {
     /// Bytes of a file or of a symlink's target.
     pub size: U64,
-    /// Of a file: where its bytes begin in its source, or its first extent if it is [`SPARSE`]. Of a
+    /// Of a file: where its bytes begin in the tar, or its first extent if it is [`SPARSE`]. Of a
     /// directory: its first entry. Of a symlink: its target in the blob. Of a device: its number. Of an
     /// outside link: the target's path in the blob.
     pub data: U64,
@@ -92,7 +91,7 @@ pub struct Node {
     pub xattrs: U32,
     /// How many entries or extents; length of an outside link's target.
     pub count: U32,
-    /// The source of its data.
+    /// 0. For merged indexes, as in the header.
     pub source: U16,
     /// [`OPAQUE`] and so on.
     pub flags: U16,
@@ -131,26 +130,10 @@ pub struct Entry {
 pub struct Extent {
     /// Where it belongs in the file.
     pub logical: U64,
-    /// Where it lies in the source.
+    /// Where it lies in the tar.
     pub physical: U64,
     /// Its bytes.
     pub length: U64,
-}
-
-/// A packed layer whose data a merged index uses.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Source {
-    /// SHA-256 of its index, which holds that of its tar.
-    pub index: [u8; 32],
-    /// Bytes of its tar.
-    pub tar_length: U64,
-    /// Its path in the blob: absolute, or from the directory of the merged index.
-    pub path: U64,
-    /// Bytes of the path.
-    pub length: U32,
-    /// 0.
-    pub reserved: [u8; 12],
 }
 
 /// The file's end.
@@ -191,5 +174,4 @@ const _: () = assert!(size_of::<Header>() == 128);
 const _: () = assert!(size_of::<Node>() == 64);
 const _: () = assert!(size_of::<Entry>() == 16);
 const _: () = assert!(size_of::<Extent>() == 24);
-const _: () = assert!(size_of::<Source>() == 64);
 const _: () = assert!(size_of::<Footer>() == 64);

@@ -1,8 +1,8 @@
-//! Reading a packed layer or a merged index: mapped, never copied, safe against any bytes.
+//! Reading a packed layer: mapped, never copied, safe against any bytes.
 //!
 //! ```text
-//!   Pack ── map of the index: nodes, entries, extents, sources, blob
-//!     └──── sources: the files that hold data, opened when first asked for
+//!   Pack ── map of the index: nodes, entries, extents, blob
+//!     └──── the file, whose first part holds the data
 //! ```
 //!
 //! Each number that is followed is checked against its section; what leads outside is EIO.
@@ -10,25 +10,22 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::format::{
-    self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE, Source,
-};
+use super::format::{self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE};
 use crate::error::{Error, PackError, Result};
 use crate::sys::map::Map;
-use crate::sys::pieces::{Piece, Pieces};
+use crate::sys::pieces::{Data, Piece, Pieces};
 
 /// The number of the root.
 pub const ROOT: u32 = 0;
 
-/// A packed layer or a merged index.
+/// A packed layer.
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
@@ -37,8 +34,6 @@ pub struct Pack {
     header: Header,
     map: Map,
     at: Sections,
-    sources: Box<[OnceLock<Arc<OwnedFd>>]>,
-    device: u64,
 }
 
 /// Where the sections begin in the index.
@@ -46,7 +41,6 @@ pub struct Pack {
 struct Sections {
     entries: usize,
     extents: usize,
-    sources: usize,
     blob: usize,
 }
 
@@ -62,22 +56,17 @@ pub struct Named<'a> {
 }
 
 impl Pack {
-    /// Whether a file is one, by its last bytes.
-    pub fn is_packed(file: &File) -> bool {
-        let length = file.metadata().map_or(0, |meta| meta.len());
-        let mut magic = [0; 8];
-        let at = length.checked_sub(size_of::<Footer>() as u64);
-        at.is_some_and(|at| {
-            file.read_exact_at(&mut magic, at).is_ok() && magic == format::FOOTER_MAGIC
-        })
-    }
-
     /// Opens and checks what can be checked in a time that does not depend on the size.
     ///
     /// # Errors
     /// It cannot be read; it is no packed layer, cut short, of another version, or damaged.
     pub fn open(path: &Path) -> Result<Self, PackError> {
         let bad = |at: u64, why: &'static str| PackError::Damaged {
+            path: path.to_owned(),
+            at,
+            why,
+        };
+        let no_layer = |at: u64, why: &'static str| PackError::NoLayer {
             path: path.to_owned(),
             at,
             why,
@@ -89,12 +78,12 @@ impl Pack {
         let file = File::open(path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         let end = (meta.len().checked_sub(size_of::<Footer>() as u64))
-            .ok_or_else(|| bad(0, "too short for a packed layer"))?;
+            .ok_or_else(|| no_layer(0, "too short for a packed layer"))?;
         let mut bytes = [0; size_of::<Footer>()];
         file.read_exact_at(&mut bytes, end).map_err(io)?;
         let footer = Footer::read_from_bytes(&bytes).map_err(|_| bad(end, "no footer"))?;
         if footer.magic != format::FOOTER_MAGIC {
-            return Err(bad(
+            return Err(no_layer(
                 end,
                 "no packed layer, or cut short: its footer is missing",
             ));
@@ -114,7 +103,6 @@ impl Pack {
         let (header, _) =
             Header::read_from_prefix(map.bytes()).map_err(|_| bad(start, "no header"))?;
         let at = check_header(&header, map.bytes(), start).map_err(|why| bad(start, why))?;
-        let sources = (0..header.sources.get()).map(|_| OnceLock::new()).collect();
         Ok(Self {
             path: path.to_owned(),
             file: Arc::new(file.into()),
@@ -122,19 +110,12 @@ impl Pack {
             header,
             map,
             at,
-            sources,
-            device: std::os::unix::fs::MetadataExt::dev(&meta),
         })
     }
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Its beginning.
-    pub fn header(&self) -> &Header {
-        &self.header
     }
 
     /// Its end.
@@ -145,11 +126,6 @@ impl Pack {
     /// The file itself.
     pub fn file(&self) -> &Arc<OwnedFd> {
         &self.file
-    }
-
-    /// The st_dev of the file.
-    pub fn device(&self) -> u64 {
-        self.device
     }
 
     /// A node by its number.
@@ -234,9 +210,8 @@ impl Pack {
         Ok(found)
     }
 
-    /// The file that holds a regular file's data, and where.
-    pub fn data(&self, node: &Node) -> Result<(Arc<OwnedFd>, Pieces)> {
-        let (carrier, length) = self.source(node.source.get())?;
+    /// The data of a regular file.
+    pub fn data(&self, node: &Node) -> Result<Data> {
         let (size, data) = (node.size.get(), node.data.get());
         let pieces = if node.flags.get() & SPARSE != 0 {
             let piece = |index| {
@@ -260,24 +235,19 @@ impl Pack {
                 length: size,
             }])
         };
+        let length = self.header.tar_length.get();
         let pieces = Pieces::new(size, length, pieces).ok_or(Error::Damaged);
-        self.sound(pieces.map(|pieces| (carrier, pieces)))
+        self.sound(pieces.map(|pieces| Data {
+            file: self.file.clone(),
+            pieces: Some(Arc::new(pieces)),
+        }))
     }
 
-    /// The path of a source as a merged index names it.
-    pub fn source_path(&self, number: u16) -> Result<PathBuf> {
-        let source: &Source =
-            self.item(self.at.sources, self.header.sources.get(), number.into())?;
-        let path = self.blob(source.path.get(), source.length.get().into())?;
-        let beside = self.path.parent().unwrap_or(Path::new("/"));
-        Ok(beside.join(std::ffi::OsStr::from_bytes(path)))
-    }
-
-    /// Reads all of it and compares the hashes of tar and index; `progress` is told of bytes read.
+    /// Reads all of it and compares the hashes of tar and index.
     ///
     /// # Errors
-    /// A hash is wrong, a number leads outside, a source of a merged index is not the one it was.
-    pub fn verify(&self, mut progress: impl FnMut(u64)) -> Result<(), PackError> {
+    /// A hash is wrong, a number leads outside.
+    pub fn verify(&self) -> Result<(), PackError> {
         let bad = |at: u64, why: &'static str| PackError::Damaged {
             path: self.path.clone(),
             at,
@@ -304,11 +274,8 @@ impl Pack {
             read.map_err(|_| bad(at, "the archive cannot be read"))?;
             hash.update(&buffer[..want]);
             at += want as u64;
-            progress(want as u64);
         }
-        let merged =
-            self.header.sources.get() > 0 || (length == 0 && self.header.diff_id == [0; 32]);
-        if !merged && <[u8; 32]>::from(hash.finalize()) != self.header.diff_id {
+        if <[u8; 32]>::from(hash.finalize()) != self.header.diff_id {
             return Err(bad(
                 0,
                 "the archive is not what was written: its hash is wrong",
@@ -325,41 +292,9 @@ impl Pack {
                     _ => Ok(()),
                 }
             };
-            whole().map_err(|_| {
-                bad(
-                    start,
-                    "the index contradicts itself, or a source is missing",
-                )
-            })?;
+            whole().map_err(|_| bad(start, "the index contradicts itself"))?;
         }
         Ok(())
-    }
-
-    /// A source's file, and the bytes of its tar.
-    fn source(&self, number: u16) -> Result<(Arc<OwnedFd>, u64)> {
-        if self.sources.is_empty() {
-            return Ok((self.file.clone(), self.header.tar_length.get()));
-        }
-        let source: &Source =
-            self.item(self.at.sources, self.header.sources.get(), number.into())?;
-        let kept = self
-            .sources
-            .get(usize::from(number))
-            .ok_or(Error::Damaged)?;
-        let length = source.tar_length.get();
-        if let Some(file) = kept.get() {
-            return Ok((file.clone(), length));
-        }
-        let path = self.source_path(number)?;
-        let opened = Self::open(&path).map_err(|error| {
-            tracing::warn!(index = %self.path.display(), "a layer of the merged index: {error}");
-            Error::Damaged
-        })?;
-        if opened.footer.index != source.index || opened.header.tar_length != source.tar_length {
-            tracing::warn!(index = %self.path.display(), layer = %path.display(), "not the layer that was merged");
-            return Err(Error::Damaged);
-        }
-        Ok((kept.get_or_init(|| opened.file.clone()).clone(), length))
     }
 
     fn range(&self, directory: u32) -> Result<(u32, u32)> {
@@ -444,7 +379,10 @@ fn check_header(header: &Header, index: &[u8], start: u64) -> Result<Sections, &
     if header.magic != format::MAGIC {
         return Err("no index where the footer says");
     }
-    if header.version.get() != format::VERSION || header.flags.get() != 0 {
+    if header.version.get() != format::VERSION
+        || header.flags.get() != 0
+        || header.sources.get() != 0
+    {
         return Err("written by a newer version of layerfs; use that one");
     }
     if format::check(&index[..size_of::<Header>() - 8]) != header.check.get() {
@@ -459,13 +397,11 @@ fn check_header(header: &Header, index: &[u8], start: u64) -> Result<Sections, &
     let behind = |at: usize, count: u32, size: usize| at + count as usize * size;
     let entries = behind(size_of::<Header>(), header.nodes.get(), size_of::<Node>());
     let extents = behind(entries, header.entries.get(), size_of::<Entry>());
-    let sources = behind(extents, header.extents.get(), size_of::<Extent>());
-    let blob = behind(sources, header.sources.get(), size_of::<Source>());
+    let blob = behind(extents, header.extents.get(), size_of::<Extent>());
     match (blob as u64).checked_add(header.blob.get()) == Some(index.len() as u64) {
         true => Ok(Sections {
             entries,
             extents,
-            sources,
             blob,
         }),
         false => Err("the index is cut short, or longer than it says"),

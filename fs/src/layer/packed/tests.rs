@@ -76,11 +76,11 @@ fn walk(pack: &Pack) -> usize {
                 continue;
             };
             let _ = (pack.xattrs(node), pack.target(node), pack.outside(node));
-            if let Ok((file, pieces)) = pack.data(node) {
+            if let Ok(data) = pack.data(node) {
                 let mut buffer = [0; 600];
                 let none = ReadWriteFlags::empty();
-                let _ = pieces.read(&file, node.size.get() / 2, &mut buffer, none);
-                let _ = (pieces.data(3), pieces.hole(3));
+                let _ = data.read(node.size.get() / 2, &mut buffer, none);
+                let _ = (data.next_data(3), data.next_hole(3));
             }
             if u32::from(named.kind) == libc::S_IFDIR >> 12 {
                 todo.push(number);

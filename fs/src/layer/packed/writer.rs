@@ -13,24 +13,16 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use archive::{Archive, Damage, Kind, Member};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
-use super::archive::{Archive, Kind, Member};
 use super::builder::{Builder, Content, Object};
-use super::format::{self, Extent};
+use super::format::Extent;
 use crate::error::PackError;
 
 const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 16;
-
-/// Attributes that mean something to union file systems; never taken from an archive.
-const STRIPPED: [&[u8]; 4] = [
-    b"trusted.overlay.",
-    b"user.overlay.",
-    b"user.fuseoverlayfs.",
-    b"user.containers.override",
-];
 
 /// What an archive may bring at most; generous, against bombs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +75,18 @@ pub fn pack(
         let (send, chunks) = sync_channel(CHUNKS);
         let (give_back, spare) = sync_channel(CHUNKS);
         let inflater = scope.spawn(move || inflate(input, &send, &spare));
-        let taken = take(Chunks::new(chunks, give_back), origin, output, limits);
+        let tee = Tee {
+            from: chunks,
+            back: give_back,
+            chunk: Vec::new(),
+            at: 0,
+            output,
+            hash: Sha256::new(),
+            bytes: 0,
+            most: limits.bytes,
+            failed: None,
+        };
+        let taken = take(tee, origin, limits);
         // The channel is closed by now, so it ends whether all was read or not.
         let hashed = inflater
             .join()
@@ -170,21 +173,8 @@ fn pump(
 }
 
 /// Takes the inflated archive: written, hashed, indexed.
-fn take(
-    chunks: Chunks,
-    origin: &str,
-    output: &mut File,
-    limits: Limits,
-) -> Result<Packed, PackError> {
+fn take(mut tee: Tee<'_>, origin: &str, limits: Limits) -> Result<Packed, PackError> {
     let write = |source: io::Error| PackError::Write { source };
-    let mut tee = Tee {
-        input: chunks,
-        output,
-        hash: Sha256::new(),
-        bytes: 0,
-        most: limits.bytes,
-        failed: None,
-    };
     let mut builder = Builder::new();
     let read = members(&mut tee, &mut builder, limits);
     if let Some(source) = tee.failed {
@@ -193,11 +183,12 @@ fn take(
     let members = read.map_err(|trouble| trouble.of(origin))?;
     let (length, diff_id) = (tee.bytes, tee.hash.finalize().into());
     let index = builder
-        .finish((length, diff_id), &[])
+        .finish(length, diff_id)
         .map_err(|why| PackError::Input {
             origin: origin.to_owned(),
             why,
         })?;
+    let output = tee.output;
     let padding = (index.footer.at.get() - length) as usize;
     output.write_all(&vec![0; padding]).map_err(write)?;
     output.write_all(&index.bytes).map_err(write)?;
@@ -214,7 +205,7 @@ fn take(
 
 /// What stops the reading of an archive.
 enum Trouble {
-    Archive(super::archive::Damage),
+    Archive(Damage),
     Member {
         path: Vec<u8>,
         offset: u64,
@@ -256,7 +247,7 @@ fn members(tee: &mut Tee<'_>, builder: &mut Builder, limits: Limits) -> Result<u
         let offset = archive.offset();
         let path = member.path.clone();
         let put = match member.kind {
-            Kind::HardLink => builder.link(&member.path, &member.link),
+            Kind::HardLink => builder.link(&path, &member.link),
             _ => builder.put(&path, object(member, offset)),
         };
         put.map_err(|why| Trouble::Member { path, offset, why })?;
@@ -290,7 +281,7 @@ fn object(member: Member, offset: u64) -> Object {
     let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (name, value) in member.xattrs {
         let odd = name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 1 << 16;
-        if odd || STRIPPED.iter().any(|prefix| name.starts_with(prefix)) {
+        if odd || archive::is_instruction(&name) {
             continue;
         }
         xattrs.retain(|(known, _)| *known != name);
@@ -316,47 +307,16 @@ fn device((major, minor): (u32, u32)) -> Content {
 }
 
 /// A path fit for a message.
-pub(super) fn shown(path: &[u8]) -> String {
+fn shown(path: &[u8]) -> String {
     path.escape_ascii().to_string()
 }
 
-/// Chunks as a reader.
-struct Chunks {
+/// The archive as a reader: each chunk is hashed and written when it comes, then read.
+struct Tee<'a> {
     from: Receiver<io::Result<Vec<u8>>>,
     back: SyncSender<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
-}
-
-impl Chunks {
-    fn new(from: Receiver<io::Result<Vec<u8>>>, back: SyncSender<Vec<u8>>) -> Self {
-        Self {
-            from,
-            back,
-            chunk: Vec::new(),
-            at: 0,
-        }
-    }
-
-    /// The rest of the current chunk, or the next; empty at the end.
-    fn fill(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.chunk.len() {
-            let old = std::mem::take(&mut self.chunk);
-            self.at = 0;
-            // It is only there to be used again.
-            let _ = self.back.try_send(old);
-            match self.from.recv() {
-                Ok(chunk) => self.chunk = chunk?,
-                Err(_) => return Ok(&[]),
-            }
-        }
-        Ok(&self.chunk[self.at..])
-    }
-}
-
-/// Writes and hashes what is read through it.
-struct Tee<'a> {
-    input: Chunks,
     output: &'a mut File,
     hash: Sha256,
     bytes: u64,
@@ -364,25 +324,38 @@ struct Tee<'a> {
     failed: Option<io::Error>,
 }
 
+impl Tee<'_> {
+    /// Takes the next chunk; an empty one at the end.
+    fn next_chunk(&mut self) -> io::Result<()> {
+        let old = std::mem::take(&mut self.chunk);
+        self.at = 0;
+        // It is only there to be used again.
+        let _ = self.back.try_send(old);
+        let Ok(chunk) = self.from.recv() else {
+            return Ok(());
+        };
+        self.chunk = chunk?;
+        self.bytes += self.chunk.len() as u64;
+        if self.bytes > self.most {
+            return Err(io::Error::other(format!("more than {} bytes", self.most)));
+        }
+        self.hash.update(&self.chunk);
+        self.output.write_all(&self.chunk).map_err(|error| {
+            self.failed = Some(error);
+            io::Error::other("the output cannot be written")
+        })
+    }
+}
+
 impl Read for &mut Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let fresh = self.input.at == self.input.chunk.len();
-        let length = self.input.fill()?.len();
-        let (chunk, at) = (&self.input.chunk, self.input.at);
-        if fresh && length > 0 {
-            self.bytes += length as u64;
-            if self.bytes > self.most {
-                return Err(io::Error::other(format!("more than {} bytes", self.most)));
-            }
-            self.hash.update(&chunk[at..]);
-            if let Err(error) = self.output.write_all(&chunk[at..]) {
-                self.failed = Some(error);
-                return Err(io::Error::other("the output cannot be written"));
-            }
+        if self.at == self.chunk.len() {
+            self.next_chunk()?;
         }
-        let take = length.min(buffer.len());
-        buffer[..take].copy_from_slice(&chunk[at..at + take]);
-        self.input.at += take;
+        let rest = &self.chunk[self.at..];
+        let take = rest.len().min(buffer.len());
+        buffer[..take].copy_from_slice(&rest[..take]);
+        self.at += take;
         Ok(take)
     }
 }
@@ -412,5 +385,3 @@ impl<R: Read> Read for Hashing<R> {
         Ok(read)
     }
 }
-
-const _: () = assert!(format::TAR_END.is_multiple_of(512));

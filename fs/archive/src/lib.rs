@@ -8,9 +8,10 @@
 //! crate's own (0.4.46) splits pax records at newlines, which cuts binary values such as file
 //! capabilities and then ignores the rest, size included; it takes an archive cut between two
 //! members for a whole one; and it cannot say at which byte something is wrong. All numbers and
-//! lengths come from the archive and are checked before they are used.
+//! lengths come from the archive and are checked before they are used. Names are the caller's to check.
 
-use super::sparse;
+mod sparse;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use tar::{EntryType, GnuExtSparseHeader, Header};
@@ -23,40 +24,72 @@ const LONGEST_EXTENSION: u64 = 4 << 20;
 
 /// What is wrong, and where in the uncompressed archive.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damage {
-    pub(super) offset: u64,
-    pub(super) why: String,
+pub struct Damage {
+    /// Byte of the uncompressed archive.
+    pub offset: u64,
+    /// What, in words.
+    pub why: String,
 }
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// One more name of an earlier member.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Char,
+    /// A block device.
     Block,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
 /// One member of an archive.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) kind: Kind,
-    pub(super) path: Vec<u8>,
+pub struct Member {
+    /// What it is.
+    pub kind: Kind,
+    /// Its path as it stands in the archive, unchecked.
+    pub path: Vec<u8>,
     /// Target of a link.
-    pub(super) link: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub link: Vec<u8>,
+    /// Permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Seconds since 1970, and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Names and values of extended attributes, unchecked.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Size of the file, holes included.
-    pub(super) size: u64,
+    pub size: u64,
     /// Where the stored data belongs: offset and length each, in order.
-    pub(super) extents: Vec<(u64, u64)>,
+    pub extents: Vec<(u64, u64)>,
+}
+
+/// Attributes that mean something to union file systems: never taken from input, which is data and not
+/// instructions.
+const INSTRUCTIONS: [&[u8]; 4] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"user.fuseoverlayfs.",
+    b"user.containers.override",
+];
+
+/// Whether an extended attribute of this name would tell a union file system what to show; see
+/// [`Member::xattrs`].
+pub fn is_instruction(xattr: &[u8]) -> bool {
+    INSTRUCTIONS.iter().any(|prefix| xattr.starts_with(prefix))
 }
 
 /// Records of a pax header, in order.
@@ -64,7 +97,7 @@ type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// An archive being read.
 #[derive(Debug)]
-pub(super) struct Archive<R> {
+pub struct Archive<R> {
     input: R,
     /// Bytes read so far.
     offset: u64,
@@ -85,7 +118,8 @@ struct Extensions {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(input: R) -> Self {
+    /// The archive that `input` gives, uncompressed.
+    pub fn new(input: R) -> Self {
         Self {
             input,
             offset: 0,
@@ -95,8 +129,12 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// The next member; `None` at the end mark.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, Damage> {
+    /// The next member; `None` at the end mark. What was not read of the one before is passed over.
+    ///
+    /// # Errors
+    /// What follows is no member, or ends too early.
+    #[expect(clippy::should_implement_trait, reason = "it can fail")]
+    pub fn next(&mut self) -> Result<Option<Member>, Damage> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -142,12 +180,15 @@ impl<R: Read> Archive<R> {
     }
 
     /// Where the next byte to read lies: behind [`Self::next`], the member's data.
-    pub(super) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Reads the data of the current member.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
+    /// Reads the stored data of the current member; 0 at its end.
+    ///
+    /// # Errors
+    /// The archive ends too early, or cannot be read.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
         let want = buffer
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -157,7 +198,10 @@ impl<R: Read> Archive<R> {
     }
 
     /// Reads what follows the end mark, so that checksums and digests cover all of it.
-    pub(super) fn drain(mut self) -> Result<(), Damage> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn drain(mut self) -> Result<(), Damage> {
         let mut buffer = [0; 32 << 10];
         loop {
             match self.input.read(&mut buffer) {
@@ -430,7 +474,7 @@ fn records(mut data: &[u8]) -> Result<Records, String> {
 }
 
 /// A plain decimal number.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+fn decimal(text: &[u8]) -> Option<u64> {
     let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     plain
         .then(|| std::str::from_utf8(text).ok()?.parse().ok())
@@ -461,6 +505,7 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

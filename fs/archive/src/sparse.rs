@@ -3,7 +3,7 @@
 //! A map is a list of (offset, length) of the stored pieces. Whatever the form, it is checked the
 //! same way: in order, without overlap, inside of the file, and as long as what is stored.
 
-use super::archive::decimal;
+use super::decimal;
 use tar::GnuSparseHeader;
 
 /// Most pieces a file may have.
