@@ -1,4 +1,4 @@
-//! Reading a tar archive as a stream: members with their extensions resolved.
+//! Tar archives as streams: reading, members with their extensions resolved; writing in [`Writer`].
 //!
 //! ```text
 //! [x: pax records] [L: long name] [K: long link] header | data, padded to 512 | ... | zero block
@@ -11,6 +11,9 @@
 //! lengths come from the archive and are checked before they are used. Names are the caller's to check.
 
 mod sparse;
+mod writer;
+
+pub use writer::{Meta, WriteError, Writer};
 
 use std::collections::BTreeMap;
 use std::io::Read;
