@@ -118,9 +118,11 @@ fn imports_go_down_only() {
     assert_none(&faults);
 }
 
-/// Uses of the file system's library outside the one module of the runner that may know it.
+/// Uses of the file system's library outside the two places of the runner that may know it: what mounts
+/// layers, and the one file that knows their form.
 fn layerfs_faults(path: &Path, text: &str) -> Vec<String> {
-    if module_of(path).as_deref() == Some("mounts") {
+    let of_layers = path == Path::new("runner/src/image/layers.rs");
+    if of_layers || module_of(path).as_deref() == Some("mounts") {
         return Vec::new();
     }
     let uses = |line: &String| line.contains("layerfs::");
@@ -134,7 +136,7 @@ fn layerfs_faults(path: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn only_mounts_knows_layerfs() {
+fn only_mounts_and_layers_know_layerfs() {
     let all = sources(&["runner/src"]);
     assert_none(
         &all.iter()

@@ -165,6 +165,15 @@ fn images_are_listed_replaced_and_removed() {
     runner.call("import", &[file, "two:tag"]).ok();
     runner.call("import", &[file, "one"]).ok();
     let list = runner.call("images", &[]).ok();
+    // What lost its name to a newer image of the same contents is there still, without one.
+    assert_eq!(list.lines().count(), 4, "{list}");
+    assert!(
+        list.lines().any(|line| line.starts_with("<none> ")),
+        "{list}"
+    );
+    let pruned = runner.call("image", &["prune", "-f"]).ok();
+    assert!(pruned.contains("deleted: sha256:"), "{pruned}");
+    let list = runner.call("images", &[]).ok();
     assert_eq!(list.lines().count(), 3, "{list}");
     assert!(
         list.lines().next().unwrap().starts_with("REPOSITORY"),
@@ -275,4 +284,105 @@ fn an_import_that_is_killed_leaves_nothing_visible() {
     let size = call("du", &["-s", "-B1024", runner.state().to_str().unwrap()]).ok();
     let size: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
     assert!(size < 500, "killed imports left {size} KiB behind");
+}
+
+/// Names, ids and steps as docker shows them; a filter's and a template's answers.
+#[test]
+fn tags_history_inspect_and_filters() {
+    let runner = Runner::new();
+    let file = archive(&runner, "a.tar", "-c");
+    let id = runner.call("import", &["-m", "by hand", file.to_str().unwrap(), "one"]);
+    let id = id.ok().trim().to_owned();
+    assert_eq!(id.len(), 7 + 64, "{id}");
+    runner
+        .call("tag", &["one", "localhost:5000/team/two:v2"])
+        .ok();
+    runner
+        .call("tag", &[&id[7..19], "docker.io/library/three"])
+        .ok();
+    let format = ["--format", "{{.Repository}}:{{.Tag}} {{.ID}}"];
+    let list = runner.call("images", &format).ok();
+    let mut lines: Vec<_> = list.lines().collect();
+    lines.sort_unstable();
+    let short = &id[7..19];
+    let wanted = ["localhost:5000/team/two:v2", "one:latest", "three:latest"];
+    assert_eq!(lines, wanted.map(|name| format!("{name} {short}")));
+
+    let filtered = |args: &[&str]| {
+        let mut all = vec!["--format", "{{.Repository}}"];
+        all.extend(args);
+        runner.call("images", &all).ok().trim().to_owned()
+    };
+    assert_eq!(filtered(&["three"]), "three");
+    assert_eq!(
+        filtered(&["--filter", "reference=localhost:5000/*/t*"]),
+        "localhost:5000/team/two"
+    );
+    assert_eq!(filtered(&["--filter", "dangling=true"]), "");
+    assert_eq!(filtered(&["--filter", "label=none"]), "");
+    runner
+        .call("images", &["--filter", "colour=red"])
+        .one_line_error(125);
+    assert_eq!(runner.call("images", &["-q", "--no-trunc"]).ok().trim(), id);
+
+    let history = runner
+        .call("history", &["--format", "{{.ID}} {{.Comment}}", "one"])
+        .ok();
+    assert_eq!(history.trim(), format!("{short} by hand"));
+    let template = "{{.Id}} {{json .RepoTags}} {{.Os}} {{len .RootFS.Layers}}";
+    let seen = runner
+        .call("inspect", &["--type", "image", "-f", template, short])
+        .ok();
+    let names = r#"["localhost:5000/team/two:v2","one:latest","three:latest"]"#;
+    assert_eq!(seen.trim(), format!("{id} {names} linux 1"));
+
+    let line = runner.call("rmi", &[short]).one_line_error(125);
+    assert!(line.contains("several names"), "{line}");
+    let gone = runner.call("rmi", &["one"]).ok();
+    assert_eq!(gone.trim(), "Untagged: one:latest");
+    let gone = runner.call("rmi", &["-f", short]).ok();
+    let lines: Vec<_> = gone
+        .lines()
+        .map(|line| &line[..line.find(':').unwrap()])
+        .collect();
+    assert_eq!(
+        lines,
+        ["Untagged", "Untagged", "Deleted", "Deleted"],
+        "{gone}"
+    );
+    for bad in ["UPPER", "a@sha256:00", "host"] {
+        runner.call("tag", &["one", bad]).one_line_error(125);
+    }
+}
+
+/// An image stays while a container needs it, running or not; by force it goes and the container runs on.
+#[test]
+fn a_container_keeps_its_layers() {
+    let runner = Runner::new();
+    let tar = tools::testroot::provide().unwrap().tar;
+    runner
+        .call("import", &[tar.to_str().unwrap(), "debian"])
+        .ok();
+    let id = runner
+        .call("create", &["debian", "cat", "/etc/hostname"])
+        .ok();
+    let line = runner.call("rmi", &["debian"]).one_line_error(125);
+    assert!(line.contains(&id.trim()[..12]), "{line}");
+    assert!(
+        runner
+            .call("image", &["prune", "-af"])
+            .ok()
+            .contains("space: 0B")
+    );
+    runner.call("rmi", &["-f", "debian"]).ok();
+    assert_eq!(runner.call("images", &["-q"]).ok(), "");
+    runner.call("start", &["-a", id.trim()]).ok();
+    runner.call("rm", &[id.trim()]).ok();
+    runner.call("image", &["prune", "-f"]).ok();
+    let layers = fs::read_dir(runner.state().join("layers")).unwrap();
+    assert_eq!(
+        layers.count(),
+        0,
+        "the last container's layer is still there"
+    );
 }

@@ -2,25 +2,34 @@
 
 use super::output;
 use crate::error::Result;
-use crate::image::{Source, Store};
+use crate::image::{Config, Source, Store};
 use std::path::Path;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "The archive becomes the image's only layer as it is: it is read once, and nothing is unpacked.
+
+Examples:
   runner import debian.tar.gz debian
   runner import ./rootfs myroot:v1
-  curl -s https://example.org/root.tar.gz | runner import - example")]
+  curl -s https://example.org/root.tar.zst | runner import -m 'root of 2026' - example"
+)]
 pub(super) struct Args {
-    /// A tar archive (plain or gzip), a directory, or - for an archive on standard input
+    /// Say this in the image's history
+    #[arg(short, long, value_name = "TEXT", default_value = "")]
+    message: String,
+    /// A tar archive (plain, gzip or zstd), a directory, or - for an archive on standard input
     #[arg(value_name = "FILE|DIR|-")]
     source: String,
     /// The name to give to the image: NAME[:TAG]
-    name: String,
+    name: Option<String>,
 }
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     output::open_home(root)?;
-    let record = Store::open(root)?.import(&Source::parse(&args.source), &args.name)?;
-    output::print(&format_args!("{}\n", record.id))
+    let source = Source::parse(&args.source);
+    let start = Config::default();
+    let record = Store::open(root)?.import(&source, args.name.as_deref(), start, &args.message)?;
+    output::print(&format_args!("sha256:{}\n", record.id))
 }

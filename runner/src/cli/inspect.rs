@@ -51,8 +51,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
                 Err(error) => return Err(error),
             }
         }
-        match Store::open(root)?.resolve(name) {
-            Ok(image) => Ok(image::describe(&image)),
+        let store = Store::open(root)?;
+        match store.resolve(name) {
+            Ok(image) => image::describe(&store, &image),
             Err(_) if kind.is_none() => Err(Error::NoObject(name.to_owned())),
             Err(error) => Err(error.into()),
         }

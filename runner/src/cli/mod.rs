@@ -18,6 +18,8 @@ mod ended;
 mod events;
 mod exec;
 mod format;
+mod history;
+mod image;
 mod images;
 mod import;
 mod inspect;
@@ -40,6 +42,7 @@ mod start;
 mod stats;
 mod stop;
 mod system;
+mod tag;
 mod top;
 mod unpause;
 mod update;
@@ -135,6 +138,12 @@ enum Verb {
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
+    /// Give an image one more name
+    Tag(tag::Args),
+    /// Show the steps by which an image was made
+    History(history::Args),
+    /// Remove images that are not used
+    Image(image::Args),
     /// Show what this machine and its containers are made of
     Info(system::info::Args),
     /// Show what takes how much, and clean up
@@ -206,6 +215,9 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
+        Verb::Tag(args) => tag::run(&args, &owned(&root)?),
+        Verb::History(args) => history::run(&args, &owned(&root)?),
+        Verb::Image(args) => image::run(&args, &owned(&root)?),
         Verb::Info(args) => system::info::run(&args, &owned(&root)?),
         Verb::System(args) => system::run(&args, &owned(&root)?),
         Verb::Network(args) => network::run(&args, &owned(&root)?),

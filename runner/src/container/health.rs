@@ -15,8 +15,8 @@ pub const ANSWER: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// For the container's shell.
-    pub command: String,
+    /// Its words.
+    pub command: Vec<String>,
     /// From the end of one to the next, in nanoseconds.
     pub interval: u64,
     /// How long one may take, in nanoseconds.
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_count_but_not_at_the_start() {
         let check = HealthCheck {
-            command: String::new(),
+            command: Vec::new(),
             interval: 1,
             timeout: 1,
             retries: 2,

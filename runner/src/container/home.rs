@@ -143,7 +143,8 @@ impl Home {
     }
 
     fn make(&self, directory: &Directory, spec: &Spec, name: Option<&str>) -> Result<String> {
-        Store::at(&self.root).pin(spec.id.as_str(), &spec.lowers)?;
+        let image = spec.image_id.as_deref();
+        Store::at(&self.root).pin(spec.id.as_str(), image, &spec.lowers)?;
         let name = self.give_name(&spec.id, name)?;
         directory.make()?;
         directory.write_text("name", &name)?;

@@ -1,70 +1,137 @@
-//! From a directory to a layer directory: a faithful copy of one file system.
+//! From a directory to another, or to an archive: a faithful copy of one file system.
 //!
 //! Owners, modes, times, attributes, hard links and holes are kept. Sockets are left out, as by
 //! tar. A directory that is a mount point is copied without what is mounted in it: an import of
 //! `/` shall not swallow /proc.
 
 use super::tree::{Meta, Node, Tree, shown};
-use super::unpack::{ImportLimits, Meter, Stop};
+use archive::{Kind, Writer};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// How deep directories may be nested; each level costs a descriptor and a stack frame.
 const DEEPEST: usize = 900;
 
-struct Copy<'a> {
-    tree: &'a mut Tree,
-    meter: Meter,
+/// An entry that cannot be copied.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// Its path, fit for a message.
+    pub(super) path: String,
+    /// Why not.
+    pub(super) why: String,
+}
+
+/// What a directory is copied to.
+pub(super) trait Target {
+    fn directory(&mut self, path: &[u8], meta: Meta) -> Result<(), String>;
+    /// Makes a file of what `from` holds.
+    fn file(&mut self, path: &[u8], meta: &Meta, from: &File) -> Result<(), String>;
+    fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<(), String>;
+    fn node(&mut self, path: &[u8], node: Node, meta: &Meta) -> Result<(), String>;
+    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String>;
+}
+
+impl Target for Tree {
+    fn directory(&mut self, path: &[u8], meta: Meta) -> Result<(), String> {
+        Self::directory(self, path, meta)
+    }
+
+    fn file(&mut self, path: &[u8], meta: &Meta, from: &File) -> Result<(), String> {
+        Self::file(self, path, meta, |to| contents(from, to))
+    }
+
+    fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<(), String> {
+        Self::symlink(self, path, target, meta)
+    }
+
+    fn node(&mut self, path: &[u8], node: Node, meta: &Meta) -> Result<(), String> {
+        Self::node(self, path, node, meta)
+    }
+
+    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String> {
+        Self::hard_link(self, path, first)
+    }
+}
+
+impl<W: Write> Target for Writer<W> {
+    fn directory(&mut self, path: &[u8], meta: Meta) -> Result<(), String> {
+        Self::directory(self, path, &meta).map_err(|e| e.to_string())
+    }
+
+    fn file(&mut self, path: &[u8], meta: &Meta, from: &File) -> Result<(), String> {
+        let written = Self::file(self, path, meta, from);
+        written.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<(), String> {
+        Self::symlink(self, path, target, meta).map_err(|e| e.to_string())
+    }
+
+    fn node(&mut self, path: &[u8], node: Node, meta: &Meta) -> Result<(), String> {
+        let (kind, device) = match node {
+            Node::Fifo => (Kind::Fifo, (0, 0)),
+            Node::Char(major, minor) => (Kind::Char, (major, minor)),
+            Node::Block(major, minor) => (Kind::Block, (major, minor)),
+        };
+        Self::node(self, path, kind, device, meta).map_err(|e| e.to_string())
+    }
+
+    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String> {
+        Self::hard_link(self, path, first).map_err(|e| e.to_string())
+    }
+}
+
+struct Copy<'a, T> {
+    tree: &'a mut T,
     device: u64,
     /// First path of each file with several names, by inode number.
     links: HashMap<u64, Vec<u8>>,
     /// Device and inode of a directory to leave out: the store itself.
-    omitted: (u64, u64),
+    omitted: Option<(u64, u64)>,
 }
 
-/// Copies all below `source` into the tree, leaving out the directory `omitted`. Returns the
-/// bytes of contents.
-pub(super) fn copy(
+/// Copies all below `source` to the target, names in order, leaving out the directory `omitted`.
+pub(super) fn copy<T: Target>(
     source: &OwnedFd,
-    tree: &mut Tree,
-    omitted: &OwnedFd,
-    limits: ImportLimits,
-) -> Result<u64, Stop> {
+    tree: &mut T,
+    omitted: Option<&OwnedFd>,
+) -> Result<(), Stop> {
     let stat = |fd| rustix::fs::fstat(fd).map_err(|e| stop(b".", "look at", e));
-    let (device, omitted) = (stat(source)?.st_dev, stat(omitted)?);
-    let omitted = (omitted.st_dev, omitted.st_ino);
-    let meter = Meter::new(limits);
+    let omitted = omitted.map(stat).transpose()?;
     let mut copy = Copy {
         tree,
-        meter,
-        device,
+        device: stat(source)?.st_dev,
         links: HashMap::new(),
-        omitted,
+        omitted: omitted.map(|stat| (stat.st_dev, stat.st_ino)),
     };
-    copy.directory(source, &mut Vec::new(), 0)?;
-    Ok(copy.meter.bytes)
+    copy.directory(source, &mut Vec::new(), 0)
 }
 
-impl Copy<'_> {
+impl<T: Target> Copy<'_, T> {
     fn directory(&mut self, from: &OwnedFd, path: &mut Vec<u8>, depth: usize) -> Result<(), Stop> {
         if depth > DEEPEST {
             let why = format!("directories nested deeper than {DEEPEST}");
-            return Err(Stop::Entry {
+            return Err(Stop {
                 path: shown(path),
                 why,
             });
         }
+        let mut names = Vec::new();
         for entry in Dir::read_from(from).map_err(|e| stop(path, "list", e))? {
             let entry = entry.map_err(|e| stop(path, "list", e))?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
             }
+        }
+        names.sort_unstable();
+        for name in &names {
             let length = path.len();
             if length > 0 {
                 path.push(b'/');
@@ -87,7 +154,7 @@ impl Copy<'_> {
             Err(Errno::NOENT) => return Ok(()), // gone since it was listed
             other => other.map_err(|e| stop(path, "look at", e))?,
         };
-        if (stat.st_dev, stat.st_ino) == self.omitted {
+        if Some((stat.st_dev, stat.st_ino)) == self.omitted {
             return Ok(());
         }
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -97,10 +164,9 @@ impl Copy<'_> {
         let meta = meta(from, name, &stat).map_err(|e| stop(path, "read attributes of", e))?;
         let why = |path: &[u8]| {
             let path = shown(path);
-            move |why| Stop::Entry { path, why }
+            move |why| Stop { path, why }
         };
         if kind.is_dir() {
-            self.meter.count(0)?;
             self.tree.directory(path, meta).map_err(why(path))?;
             if stat.st_dev != self.device {
                 return Ok(());
@@ -110,19 +176,14 @@ impl Copy<'_> {
         }
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&stat.st_ino) {
-                self.meter.count(0)?;
                 return self.tree.hard_link(path, first).map_err(why(path));
             }
             self.links.insert(stat.st_ino, path.clone());
         }
         if kind.is_file() {
             let file = open(from, name, OFlags::NONBLOCK).map_err(|e| stop(path, "open", e))?;
-            let mut bytes = 0;
-            let fill = |to: &mut File| contents(&file, to).map(|n| bytes = n);
-            self.tree.file(path, &meta, fill).map_err(why(path))?;
-            return self.meter.count(bytes);
+            return self.tree.file(path, &meta, &file.into()).map_err(why(path));
         }
-        self.meter.count(0)?;
         if kind.is_symlink() {
             let target = rustix::fs::readlinkat(from, name, Vec::new());
             let target = target.map_err(|e| stop(path, "read link", e))?;
@@ -155,7 +216,7 @@ fn node(stat: &Stat) -> Option<Node> {
 
 fn stop(path: &[u8], what: &str, errno: Errno) -> Stop {
     let why = format!("cannot {what} it: {}", std::io::Error::from(errno));
-    Stop::Entry {
+    Stop {
         path: shown(path),
         why,
     }
@@ -205,12 +266,12 @@ fn xattrs(path: &OsStr) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Copies the data between the holes. Returns the bytes copied.
-fn contents(from: &OwnedFd, to: &mut File) -> Result<u64, String> {
+/// Copies the data between the holes.
+fn contents(from: &File, to: &mut File) -> Result<(), String> {
     let failed = |e: Errno| format!("cannot copy its contents: {}", std::io::Error::from(e));
     let size = rustix::fs::fstat(from).map_err(failed)?.st_size;
     let size = u64::try_from(size).unwrap_or(0);
-    let (mut copied, mut at) = (0, 0);
+    let mut at = 0;
     while at < size {
         let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
             Ok(start) => (
@@ -223,16 +284,15 @@ fn contents(from: &OwnedFd, to: &mut File) -> Result<u64, String> {
             Err(Errno::INVAL) => (at, size),
             Err(errno) => return Err(failed(errno)),
         };
-        copied += piece(from, to, start, end).map_err(failed)?;
+        piece(from, to, start, end).map_err(failed)?;
         at = end.max(at + 1);
     }
     to.set_len(size)
-        .map_err(|e| format!("cannot set its size: {e}"))?;
-    Ok(copied)
+        .map_err(|e| format!("cannot set its size: {e}"))
 }
 
 /// Copies one piece, inside of the kernel where it can.
-fn piece(from: &OwnedFd, to: &File, start: u64, end: u64) -> rustix::io::Result<u64> {
+fn piece(from: &File, to: &File, start: u64, end: u64) -> rustix::io::Result<()> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
         let want = usize::try_from(end - read_at)
@@ -243,15 +303,15 @@ fn piece(from: &OwnedFd, to: &File, start: u64, end: u64) -> rustix::io::Result<
             Ok(0) => break, // became shorter meanwhile
             Ok(_) => {}
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
-                return by_hand(from, to, read_at, end).map(|n| read_at - start + n);
+                return by_hand(from, to, read_at, end);
             }
             Err(errno) => return Err(errno),
         }
     }
-    Ok(read_at - start)
+    Ok(())
 }
 
-fn by_hand(from: &OwnedFd, to: &File, start: u64, end: u64) -> rustix::io::Result<u64> {
+fn by_hand(from: &File, to: &File, start: u64, end: u64) -> rustix::io::Result<()> {
     let mut buffer = vec![0_u8; 256 << 10];
     let mut at = start;
     while at < end {
@@ -268,7 +328,7 @@ fn by_hand(from: &OwnedFd, to: &File, start: u64, end: u64) -> rustix::io::Resul
         }
         at += read as u64;
     }
-    Ok(at - start)
+    Ok(())
 }
 
 /// Copies all below the directory `from` into the empty directory `to`; owner and mode of `to` become
@@ -282,14 +342,7 @@ pub fn copy_directory(from: &OwnedFd, to: OwnedFd) -> Result<(), super::ImageErr
         why: what.to_owned(),
     };
     let mut tree = Tree::new(to);
-    // Nothing is to be left out: this directory is not below `from`.
-    let nothing = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let nothing = nothing.map_err(|errno| wrong(&errno.to_string()))?;
-    copy(from, &mut tree, &nothing, ImportLimits::default()).map_err(|stop| match stop {
-        Stop::Damage(damage) => wrong(&damage.why),
-        Stop::Entry { path, why } => wrong(&format!("{path}: {why}")),
-        Stop::Limit(why) => wrong(&why),
-    })?;
+    copy(from, &mut tree, None).map_err(|Stop { path, why }| wrong(&format!("{path}: {why}")))?;
     let to = tree.finish().map_err(|why| wrong(&why))?;
     let stat = rustix::fs::fstat(from).map_err(|errno| wrong(&errno.to_string()))?;
     let (uid, gid) = (

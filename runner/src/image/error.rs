@@ -14,7 +14,9 @@ pub enum ImageError {
         why: String,
     },
     /// No such image in the store.
-    #[error("no such image: {name}; `runner images` lists them, `runner import` makes one")]
+    #[error(
+        "no such image: {name}; `runner images` lists them, `runner pull` and `runner import` bring one"
+    )]
     Unknown {
         /// As given.
         name: String,
@@ -36,13 +38,37 @@ pub enum ImageError {
         why: String,
     },
     /// A container needs the image.
-    #[error("image {name}: in use by a container; remove that first (runner ps -a, runner rm)")]
+    #[error(
+        "image {name}: in use by {}; remove that first (runner ps -a, runner rm)",
+        container.as_ref().map_or("a container or command".to_owned(), |id| {
+            format!("container {}", id.get(..12).unwrap_or(id))
+        })
+    )]
     InUse {
         /// The image's name.
         name: String,
+        /// The container, if it is made already.
+        container: Option<String>,
+    },
+    /// An id that stands for several names.
+    #[error("image {id}: it has several names; remove them one by one, or all by -f")]
+    SeveralNames {
+        /// The short id.
+        id: String,
+    },
+    /// The store was written by an older runner.
+    #[error(
+        "image store {}: {} is of an older runner and cannot be read; remove images and layers \
+         there, then import again", root.display(), path.display()
+    )]
+    Old {
+        /// One of the old records.
+        path: PathBuf,
+        /// The store.
+        root: PathBuf,
     },
     /// The archive to import is damaged.
-    #[error("import {origin}: {why} (at byte {offset} of the uncompressed archive)")]
+    #[error("{origin}: {why} (at byte {offset} of the uncompressed archive)")]
     Archive {
         /// The file, or `standard input`.
         origin: String,
@@ -52,7 +78,7 @@ pub enum ImageError {
         why: String,
     },
     /// An entry of the input cannot be taken into a layer.
-    #[error("import {origin}: entry {entry}: {why}")]
+    #[error("{origin}: entry {entry}: {why}")]
     Entry {
         /// The archive or directory.
         origin: String,
@@ -62,7 +88,7 @@ pub enum ImageError {
         why: String,
     },
     /// The input as a whole is not usable.
-    #[error("import {origin}: {why}")]
+    #[error("{origin}: {why}")]
     Input {
         /// The archive or directory.
         origin: String,

@@ -1,157 +1,142 @@
-//! Reading an import's source into a layer directory: opening, inflating, hashing, progress.
+//! Making an image of an archive or a directory: opening, progress.
 //!
 //! ```text
-//! file --progress--> [gunzip] --sha256--> unpack --> tree          digest = the layer's id
-//! directory ------------------------------> copy --> tree          a random id
+//! file --progress--> Store::add_layer
+//! directory --copy--> archive::Writer --pipe--> the same
 //! ```
 
-use super::copy;
+use super::copy::{self, Stop};
 use super::error::io;
-use super::tree::Tree;
-use super::unpack::{self, ImportLimits, Stop};
-use super::{ImageError, Source};
+use super::layers::Limits;
+use super::scratch::open_directory;
+use super::{Added, Config, History, ImageError, OciConfig, Record, Reference, Store};
+use archive::Writer;
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::fs::{Mode, OFlags};
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, stderr, stdin};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::io::{BufWriter, IsTerminal, Read, stderr, stdin};
+use std::path::{Path, PathBuf};
 
 /// Size of the buffer between the file and what reads it.
 const BUFFER: usize = 256 << 10;
 
-/// What was brought in.
-pub(super) struct Imported {
-    /// The layer's id: 64 hexadecimal digits.
-    pub(super) id: String,
-    /// Bytes of file contents.
-    pub(super) size: u64,
+/// Where an import reads from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `-`: a tar archive on standard input.
+    Stdin,
+    /// A tar archive (plain or gzip), or a directory to copy.
+    Path(PathBuf),
 }
 
-/// Fills the empty directory `target`. `store` is left out when it lies in a source directory.
-pub(super) fn import(
-    source: &Source,
-    target: OwnedFd,
-    store: &OwnedFd,
-    limits: ImportLimits,
-) -> Result<Imported, ImageError> {
-    let origin = match source {
-        Source::Stdin => "standard input".to_owned(),
-        Source::Path(path) => path.display().to_string(),
-    };
-    let mut tree = Tree::new(target);
-    let stopped = |stop| match stop {
-        Stop::Damage(damage) => ImageError::Archive {
-            origin: origin.clone(),
-            offset: damage.offset,
-            why: damage.why,
-        },
-        Stop::Entry { path, why } => ImageError::Entry {
-            origin: origin.clone(),
-            entry: path,
-            why,
-        },
-        Stop::Limit(why) => ImageError::Input {
-            origin: origin.clone(),
-            why,
-        },
-    };
-    let imported = match source {
-        Source::Path(path) if path.is_dir() => {
-            let from = open_directory(path)?;
-            let size = copy::copy(&from, &mut tree, store, limits).map_err(stopped)?;
-            Imported {
-                id: random_id()?,
-                size,
+impl Source {
+    /// `-` or a path.
+    pub fn parse(text: &str) -> Self {
+        if text == "-" {
+            Self::Stdin
+        } else {
+            Self::Path(PathBuf::from(text))
+        }
+    }
+}
+
+impl Store {
+    /// Makes an image of one layer from an archive or a directory; moves the name if it exists.
+    /// `message` is kept in its history.
+    ///
+    /// # Errors
+    /// A bad name; an input that is damaged or does not fit; a full disk. Nothing is published.
+    pub fn import(
+        &self,
+        source: &Source,
+        name: Option<&str>,
+        start: Config,
+        message: &str,
+    ) -> Result<Record, ImageError> {
+        self.import_within(source, name, start, message, Limits::default())
+    }
+
+    /// [`Store::import`] with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub(super) fn import_within(
+        &self,
+        source: &Source,
+        name: Option<&str>,
+        start: Config,
+        message: &str,
+        limits: Limits,
+    ) -> Result<Record, ImageError> {
+        let reference = name.map(str::parse::<Reference>).transpose()?;
+        let origin = match source {
+            Source::Stdin => "import standard input".to_owned(),
+            Source::Path(path) => format!("import {}", path.display()),
+        };
+        let added = match source {
+            Source::Path(path) if path.is_dir() => self.add_directory(path, &origin, limits)?,
+            _ => {
+                let input = open(source)?;
+                self.add_layer(input, &origin, None, limits)?
             }
+        };
+        let mut config = OciConfig::new();
+        config.config = start;
+        config.history = vec![History {
+            created: config.created.clone(),
+            comment: message.to_owned(),
+            ..History::default()
+        }];
+        let id = self.create_image(config, std::slice::from_ref(&added.layer.diff_id))?;
+        if let Some(reference) = reference {
+            self.tag(&id, &reference)?;
         }
-        _ => {
-            let mut input = Hashing {
-                input: open(source, &origin)?,
-                hash: Sha256::new(),
-            };
-            let size = unpack::unpack(&mut input, &mut tree, limits).map_err(stopped)?;
-            Imported {
-                id: hex(&input.hash.finalize()),
-                size,
+        drop(added);
+        self.find(&id)
+    }
+
+    /// A layer of a directory's contents: packed in one thread, taken in another.
+    fn add_directory(
+        &self,
+        path: &Path,
+        origin: &str,
+        limits: Limits,
+    ) -> Result<Added, ImageError> {
+        let (from, omitted) = (open_directory(path)?, open_directory(self.root())?);
+        let (mut reader, writer) = std::io::pipe().map_err(io("make a pipe for", path))?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, writer));
+                copy::copy(&from, &mut writer, Some(&omitted))?;
+                writer.finish().map(|_| ()).map_err(|error| Stop {
+                    path: ".".to_owned(),
+                    why: error.to_string(),
+                })
+            });
+            let added = self.add_layer(&mut reader, origin, None, limits);
+            // What still waits to be written must not wait for ever.
+            drop(reader);
+            match (packing.join(), added) {
+                // Its own words tell more than those of who read what is cut short.
+                (Ok(Err(stop)), Err(ImageError::Archive { .. })) => Err(ImageError::Entry {
+                    origin: origin.to_owned(),
+                    entry: stop.path,
+                    why: stop.why,
+                }),
+                (Ok(_), added) => added,
+                (Err(panic), _) => std::panic::resume_unwind(panic),
             }
-        }
-    };
-    let why = |why| ImageError::Input {
-        origin: origin.clone(),
-        why,
-    };
-    tree.finish().map_err(why)?;
-    Ok(imported)
-}
-
-/// The uncompressed bytes of an archive, whatever its packing.
-fn open(source: &Source, origin: &str) -> Result<Box<dyn Read>, ImageError> {
-    let input: Box<dyn Read> = match source {
-        Source::Stdin => Box::new(stdin()),
-        Source::Path(path) => {
-            let file = File::open(path).map_err(io("open", path))?;
-            let bytes = file.metadata().map_err(io("look at", path))?.len();
-            Box::new(progress(bytes).wrap_read(file))
-        }
-    };
-    let mut input = BufReader::with_capacity(BUFFER, input);
-    let refuse = |why: &str| ImageError::Input {
-        origin: origin.to_owned(),
-        why: why.to_owned(),
-    };
-    let read = |e: std::io::Error| refuse(&format!("cannot read: {e}"));
-    let packing = Packing::of(input.fill_buf().map_err(read)?);
-    match packing {
-        Packing::Gzip => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
-        Packing::None => Ok(Box::new(input)),
-        Packing::Empty => Err(refuse("empty; want a tar archive")),
-        Packing::Other(name) => Err(refuse(&format!(
-            "packed with {name}; unpack it first, as in `{name} -dc FILE | runner import - NAME`"
-        ))),
+        })
     }
 }
 
-/// How an archive is packed, by its first bytes.
-#[derive(Debug, PartialEq, Eq)]
-enum Packing {
-    Empty,
-    None,
-    Gzip,
-    Other(&'static str),
-}
-
-impl Packing {
-    fn of(start: &[u8]) -> Self {
-        let known: [(&[u8], Self); 4] = [
-            (b"\x1f\x8b", Self::Gzip),
-            (b"\x28\xb5\x2f\xfd", Self::Other("zstd")),
-            (b"\xfd7zXZ\0", Self::Other("xz")),
-            (b"BZh", Self::Other("bzip2")),
-        ];
-        if start.is_empty() {
-            return Self::Empty;
-        }
-        let found = known
-            .into_iter()
-            .find(|(magic, _)| start.starts_with(magic));
-        found.map_or(Self::None, |(_, packing)| packing)
-    }
-}
-
-/// Hashes what is read through it.
-struct Hashing<R> {
-    input: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
+fn open(source: &Source) -> Result<Box<dyn Read + Send>, ImageError> {
+    let path = match source {
+        Source::Stdin => return Ok(Box::new(stdin())),
+        Source::Path(path) => path,
+    };
+    let file = File::open(path).map_err(io("open", path))?;
+    let bytes = file.metadata().map_err(io("look at", path))?.len();
+    Ok(Box::new(progress(bytes).wrap_read(file)))
 }
 
 /// A bar on a terminal, nothing elsewhere.
@@ -167,35 +152,4 @@ fn progress(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes)
         .with_style(style)
         .with_finish(indicatif::ProgressFinish::AndClear)
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd, ImageError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(io("open", path))
-}
-
-/// 64 random hexadecimal digits.
-pub(super) fn random_id() -> Result<String, ImageError> {
-    let mut bytes = [0; 32];
-    let path = Path::new("/dev/urandom");
-    let mut file = File::open(path).map_err(io("open", path))?;
-    file.read_exact(&mut bytes).map_err(io("read", path))?;
-    Ok(hex(&bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packings() {
-        assert_eq!(Packing::of(b""), Packing::Empty);
-        assert_eq!(Packing::of(b"\x1f\x8b\x08"), Packing::Gzip);
-        assert_eq!(Packing::of(b"\xfd7zXZ\0\0"), Packing::Other("xz"));
-        assert_eq!(Packing::of(b"etc/"), Packing::None);
-    }
 }

@@ -1,40 +1,45 @@
-//! Images: names, records, layers, and the store that keeps them.
+//! Images: names, configurations, layers, and the store that keeps them.
 //!
 //! ```text
-//!  "debian:12" --Reference--> Store::resolve --> Image { lowers, config, guard }   (run)
+//!  "debian:12" --Reference--> Store::resolve --> Image { lowers, config, layers }  (run)
 //!  FILE.tar[.gz] | DIR | - --> Store::import --> Record                            (import)
+//!  tar stream --> Store::add_layer --> Store::create_image --> Store::tag          (pull, load, build)
 //!
-//!  store        names, locks, atomic publishing, sweeping
-//!   ├ record    what is written about an image
-//!   ├ pins      which layers containers need
+//!  store        names, locks, atomic publishing, sweeping;  removal: taking away
+//!   ├ record    what is written about images and names;  config: what images say of themselves
+//!   ├ pins      which images and layers containers need
 //!   ├ reference the grammar of names
-//!   └ import    opening, inflating, hashing, progress
-//!      ├ unpack <- crate archive          from a tar stream
-//!      ├ copy                             from a directory
-//!      └ tree                             the only writer of layers; resolves below its root
+//!   ├ layers    the form of a layer on the disk: archive in, archive and lower out
+//!   └ import    opening, progress
+//!      └ copy   from a directory to an archive, or by tree to another directory (volumes)
 //! ```
 //!
-//! A layer's kind is hidden behind [`Layer`]: directory layers now, packed ones later.
 //! Nothing of an image is ever executed or resolved by the host side.
 
+mod config;
 mod copy;
 mod error;
 mod import;
+mod layers;
 mod pins;
 mod record;
 mod reference;
+mod removal;
+mod scratch;
 mod store;
 mod tree;
-mod unpack;
 
+pub use config::{Config, Healthcheck, History, Nothing, OciConfig, RootFs, architecture};
 pub use copy::copy_directory;
 pub use error::ImageError;
-pub use record::{Config, Record};
+pub use import::Source;
+pub use layers::Limits;
+pub use record::Record;
 pub use reference::Reference;
-pub use store::{Image, Layer, Source, Store};
-pub use unpack::ImportLimits;
+pub use removal::Removed;
+pub use store::{Added, Image, ImageId, Layer, Store};
 
 #[cfg(test)]
-mod hostile_tests;
+mod import_tests;
 #[cfg(test)]
 mod store_tests;

@@ -1,7 +1,7 @@
-//! Which layers containers need: one small file per container.
+//! Which images and layers containers need: one small file per container.
 //!
 //! ```text
-//!   ROOT/pins/CONTAINER.json      ["LAYER ID", ...]
+//!   ROOT/pins/CONTAINER.json      {"image": "ID", "layers": ["DIFF ID", ...]}
 //! ```
 //!
 //! A pinned layer is never removed, whether its container runs or not. A pin is made before its
@@ -12,6 +12,7 @@ use super::ImageError;
 use super::error::io;
 use super::record::is_id;
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
@@ -21,8 +22,25 @@ use std::path::{Path, PathBuf};
 /// Longest pin that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// What a container needs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pin {
+    image: Option<String>,
+    layers: Vec<String>,
+}
+
 /// Writes the pin of a container.
-pub(super) fn write(pins: &Path, container: &str, layers: &[String]) -> Result<(), ImageError> {
+pub(super) fn write(
+    pins: &Path,
+    container: &str,
+    image: Option<&str>,
+    layers: &[String],
+) -> Result<(), ImageError> {
+    let pin = Pin {
+        image: image.map(str::to_owned),
+        layers: layers.to_vec(),
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -30,7 +48,7 @@ pub(super) fn write(pins: &Path, container: &str, layers: &[String]) -> Result<(
         .map_err(io("create", pins))?;
     let path = path(pins, container);
     let scratch = pins.join(format!(".tmp-{container}"));
-    let written = serde_json::to_vec(layers)
+    let written = serde_json::to_vec(&pin)
         .map_err(std::io::Error::from)
         .and_then(|text| File::create(&scratch)?.write_all(&text))
         .and_then(|()| fs::rename(&scratch, &path));
@@ -55,25 +73,38 @@ pub(super) fn remove(pins: &Path, container: &str) -> Result<(), ImageError> {
 
 /// All layers that some container needs.
 pub(super) fn layers(pins: &Path) -> Result<BTreeSet<String>, ImageError> {
-    let mut all = BTreeSet::new();
+    let all = all(pins)?.into_iter();
+    Ok(all.flat_map(|(_, pin)| pin.layers).collect())
+}
+
+/// A container that needs an image.
+pub(super) fn of_image(pins: &Path, id: &str) -> Result<Option<String>, ImageError> {
+    let all = all(pins)?.into_iter();
+    let mut users = all.filter(|(_, pin)| pin.image.as_deref() == Some(id));
+    Ok(users.next().map(|(container, _)| container))
+}
+
+/// All pins, with their containers.
+fn all(pins: &Path) -> Result<Vec<(String, Pin)>, ImageError> {
+    let mut all = Vec::new();
     let entries = match fs::read_dir(pins) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
         other => other.map_err(io("list", pins))?,
     };
     for entry in entries {
         let entry = entry.map_err(io("list", pins))?;
-        if entry.file_name().to_string_lossy().ends_with(".json") {
-            all.extend(read(&entry.path())?);
+        if let Some(container) = entry.file_name().to_string_lossy().strip_suffix(".json") {
+            all.push((container.to_owned(), read(&entry.path())?));
         }
     }
     Ok(all)
 }
 
-fn read(path: &Path) -> Result<Vec<String>, ImageError> {
+fn read(path: &Path) -> Result<Pin, ImageError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         // Removed with its container a moment ago.
-        Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+        Err(rustix::io::Errno::NOENT) => return Ok(Pin::default()),
         other => File::from(other.map_err(io("open", path))?),
     };
     let mut text = Vec::new();
@@ -84,10 +115,17 @@ fn read(path: &Path) -> Result<Vec<String>, ImageError> {
         path: path.to_owned(),
         why,
     };
-    let layers: Vec<String> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-    match layers.iter().find(|id| !is_id(id)) {
+    // A list of layers alone is what was written before images had ids of their own.
+    let pin = serde_json::from_slice(&text).or_else(|error| {
+        let layers = serde_json::from_slice(&text).map_err(|_| wrong(error.to_string()))?;
+        Ok(Pin {
+            image: None,
+            layers,
+        })
+    })?;
+    match pin.layers.iter().find(|id| !is_id(id)) {
         Some(id) => Err(wrong(format!("{id:?} is no id"))),
-        None => Ok(layers),
+        None => Ok(pin),
     }
 }
 

@@ -1,126 +1,163 @@
-//! What the store writes down about an image, and how: strict JSON, replaced atomically.
+//! What the store writes down, and how: bounded, strict, replaced atomically.
+//!
+//! ```text
+//!   images/ID.json          an image: its configuration's exact bytes, whose digest is ID
+//!   tags/NAME%3ATAG.json    {"name": "NAME:TAG", "id": ID}; NAME@sha256:… for what was pulled
+//! ```
 
-use super::ImageError;
 use super::error::io;
-use super::import::hex;
+use super::{Config, ImageError, OciConfig, Reference};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
 /// Longest record that is read, in bytes.
-const LONGEST: u64 = 4 << 20;
+pub(super) const LONGEST: u64 = 8 << 20;
 
-/// How a container of the image starts unless told otherwise (names as in the OCI format).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
-pub struct Config {
-    /// `NAME=VALUE` each.
-    pub env: Vec<String>,
-    /// Command put before [`Config::cmd`].
-    pub entrypoint: Vec<String>,
-    /// Default command or arguments.
-    pub cmd: Vec<String>,
-    /// `user[:group]`, empty for root.
-    pub user: String,
-    /// Directory to start in, empty for `/`.
-    pub working_dir: String,
-    /// Free text by key.
-    pub labels: BTreeMap<String, String>,
-}
+/// Most layers of an image.
+const MOST_LAYERS: usize = 500;
 
 /// One image as `images` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Full name with tag.
-    pub name: String,
     /// 64 hexadecimal digits.
     pub id: String,
+    /// Its names with tags, and with digests; none of a dangling image.
+    pub names: Vec<Reference>,
     /// Seconds since 1970.
     pub created: u64,
     /// Bytes of file contents over all layers.
     pub size: u64,
-    /// Layer ids, topmost first.
+    /// Diff ids of the layers as 64 hexadecimal digits, lowest first.
     pub layers: Vec<String>,
-    /// How it starts.
-    pub config: Config,
+    /// What it says of itself.
+    pub config: OciConfig,
 }
 
 impl Record {
-    /// A record with the id that follows from its contents.
-    pub(super) fn new(name: String, created: u64, size: u64, layer: String) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(format!("{name}\n{created}\n{layer}\n"));
-        let id = hex(&hash.finalize());
-        Self {
-            name,
-            id,
-            created,
-            size,
-            layers: vec![layer],
-            config: Config::default(),
-        }
-    }
-
     /// The first 12 digits of the id.
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
     }
 
-    /// Reads a record; `None` when there is no such file.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, ImageError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(io("open", path)(errno)),
-        };
-        let mut text = String::new();
-        file.take(LONGEST)
-            .read_to_string(&mut text)
-            .map_err(io("read", path))?;
-        let wrong = |why: String| ImageError::Record {
-            path: path.to_owned(),
-            why,
-        };
-        let record: Self = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        // Layer ids become paths.
-        if let Some(id) = record
-            .layers
-            .iter()
-            .chain([&record.id])
-            .find(|id| !is_id(id))
-        {
-            return Err(wrong(format!("{id:?} is no id")));
-        }
-        Ok(Some(record))
+    /// How its containers start.
+    pub fn start(&self) -> &Config {
+        &self.config.config
     }
+}
 
-    /// Writes a record in one step: a reader sees the old one, the new one, or none. `scratch`
-    /// is a name beside `path` that nobody else uses.
-    pub(super) fn write(&self, path: &Path, scratch: &Path) -> Result<(), ImageError> {
-        let wrong = |e: serde_json::Error| ImageError::Record {
-            path: path.to_owned(),
-            why: e.to_string(),
+/// What a name means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tag {
+    /// In full.
+    pub(super) name: String,
+    /// The image's.
+    pub(super) id: String,
+}
+
+impl Tag {
+    /// Reads it; `None` when there is no such file.
+    pub(super) fn read(path: &Path) -> Result<Option<(Reference, Self)>, ImageError> {
+        let Some(bytes) = read(path)? else {
+            return Ok(None);
         };
-        let text = serde_json::to_string_pretty(self).map_err(wrong)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR);
-        let mut file = File::from(fd.map_err(io("create", scratch))?);
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
-        let written = written.and_then(|()| std::fs::rename(scratch, path));
-        written.map_err(|e| {
-            // Swept later if this fails too.
-            let _ = std::fs::remove_file(scratch);
-            io("write", path)(e)
-        })
+        let tag: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(path, e.to_string()))?;
+        if !is_id(&tag.id) {
+            return Err(wrong(path, format!("{:?} is no id", tag.id)));
+        }
+        let reference = tag.name.parse::<Reference>();
+        let reference = reference.map_err(|e| wrong(path, e.to_string()))?;
+        Ok(Some((reference, tag)))
     }
+}
+
+/// Reads an image's configuration, checked against its id; `None` when there is no such file.
+pub(super) fn read_config(
+    path: &Path,
+    id: &str,
+) -> Result<Option<(Vec<u8>, OciConfig)>, ImageError> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    if digest(&bytes) != id {
+        return Err(wrong(
+            path,
+            "its contents are not what its name says".to_owned(),
+        ));
+    }
+    let config = parse_config(&bytes).map_err(|why| wrong(path, why))?;
+    Ok(Some((bytes, config)))
+}
+
+/// An image's configuration, with layers that can become paths.
+pub(super) fn parse_config(bytes: &[u8]) -> Result<OciConfig, String> {
+    let config: OciConfig = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    diff_ids(&config)?;
+    Ok(config)
+}
+
+/// The layers' ids without `sha256:`, lowest first.
+pub(super) fn diff_ids(config: &OciConfig) -> Result<Vec<String>, String> {
+    let ids = &config.rootfs.diff_ids;
+    if ids.len() > MOST_LAYERS {
+        return Err(format!("{} layers; the most is {MOST_LAYERS}", ids.len()));
+    }
+    let plain = |id: &String| {
+        let digits = id.strip_prefix("sha256:").filter(|digits| is_id(digits));
+        digits
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{id:?} is no digest"))
+    };
+    ids.iter().map(plain).collect()
+}
+
+/// The bytes of a file, no link; `None` when there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(io("open", path)(errno)),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(LONGEST).read_to_end(&mut bytes);
+    read.map_err(io("read", path))?;
+    Ok(Some(bytes))
+}
+
+/// Writes a file in one step: a reader sees the old one, the new one, or none. `scratch` is a
+/// name beside `path` that nobody else uses.
+pub(super) fn write(bytes: &[u8], path: &Path, scratch: &Path) -> Result<(), ImageError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR);
+    let mut file = File::from(fd.map_err(io("create", scratch))?);
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = written.and_then(|()| std::fs::rename(scratch, path));
+    written.map_err(|e| {
+        // Swept later if this fails too.
+        let _ = std::fs::remove_file(scratch);
+        io("write", path)(e)
+    })
+}
+
+pub(super) fn wrong(path: &Path, why: String) -> ImageError {
+    ImageError::Record {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+/// SHA-256 as 64 hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a text is an id: exactly 64 lower case hexadecimal digits.

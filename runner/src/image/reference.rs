@@ -1,4 +1,4 @@
-//! Image names: the grammar `[host[:port]/]path[:tag]` of docker references.
+//! Image names: the grammar `[host[:port]/]path[:tag][@digest]` of docker references.
 //!
 //! Path components are lower case letters and digits, separated inside by `.`, `_`, `__` or any
 //! number of `-`. The first component is a host when it has a `.` or `:` or is `localhost`. A
@@ -6,6 +6,7 @@
 //! `run` gives another meaning.
 
 use super::ImageError;
+use super::record::is_id;
 use std::fmt;
 
 /// Words that are no names: they choose another kind of image.
@@ -17,22 +18,52 @@ const LONGEST_NAME: usize = 255;
 /// Longest tag.
 const LONGEST_TAG: usize = 128;
 
-/// A checked image name with its tag.
+/// The registry of names without one.
+const DOCKER: &str = "docker.io";
+
+/// A checked image name with its tag or its digest. Names of docker's own registry are kept short:
+/// `docker.io/library/debian` is `debian`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
     name: String,
     tag: String,
+    /// `sha256:` and 64 digits; then there is no tag.
+    digest: Option<String>,
 }
 
 impl Reference {
-    /// The part before the tag.
+    /// The part before tag or digest.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The tag, `latest` when none was given.
+    /// The tag, `latest` when none was given; empty with a digest.
     pub fn tag(&self) -> &str {
         &self.tag
+    }
+
+    /// The digest of a manifest, `sha256:` and 64 hexadecimal digits.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// The same name with a digest instead of the tag: `digest` as 64 hexadecimal digits.
+    pub fn at_digest(&self, digest: &str) -> Self {
+        Self {
+            name: self.name.clone(),
+            tag: String::new(),
+            digest: Some(format!("sha256:{digest}")),
+        }
+    }
+
+    /// Where it is: the registry's host, and the repository there. Short names are docker's own
+    /// registry's.
+    pub fn place(&self) -> (&str, String) {
+        match self.name.split_once('/') {
+            Some((first, rest)) if looks_like_host(first) => (first, rest.to_owned()),
+            Some(_) => (DOCKER, self.name.clone()),
+            None => (DOCKER, format!("library/{}", self.name)),
+        }
     }
 
     /// The reference as a single file name: `/` and `:` escaped, so that no two are the same.
@@ -43,7 +74,10 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.name, self.tag)
+        match &self.digest {
+            Some(digest) => write!(f, "{}@{digest}", self.name),
+            None => write!(f, "{}:{}", self.name, self.tag),
+        }
     }
 }
 
@@ -59,16 +93,18 @@ impl std::str::FromStr for Reference {
 }
 
 fn parse(text: &str) -> Result<Reference, &'static str> {
-    if text.contains('@') {
-        return Err("digests are not supported here; want NAME[:TAG]");
-    }
+    let (text, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (text, None),
+    };
     let slash = text.rfind('/').map_or(0, |at| at + 1);
     let (name, tag) = match text[slash..].rfind(':') {
         Some(colon) => (&text[..slash + colon], &text[slash + colon + 1..]),
         None => (text, "latest"),
     };
+    let name = short(name);
     let path = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+        Some((first, rest)) if looks_like_host(first) => {
             if !is_host(first) {
                 return Err("the part before the first '/' is not HOST[:PORT]");
             }
@@ -94,15 +130,33 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     if RESERVED.contains(&name) {
         return Err("has a meaning of its own; choose another name");
     }
+    if digest.is_some_and(|digest| !digest.strip_prefix("sha256:").is_some_and(is_id)) {
+        return Err("the digest wants sha256: and 64 lower case hexadecimal digits");
+    }
     let reference = Reference {
         name: name.to_owned(),
-        tag: tag.to_owned(),
+        tag: if digest.is_some() { "" } else { tag }.to_owned(),
+        digest: digest.map(str::to_owned),
     };
     // Also within what a file name can hold.
     if name.len() > LONGEST_NAME || reference.file_name().len() > 240 {
         return Err("too long");
     }
     Ok(reference)
+}
+
+/// A name of docker's own registry without what goes without saying.
+fn short(name: &str) -> &str {
+    let prefixes = ["docker.io/", "index.docker.io/"];
+    let Some(path) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else {
+        return name;
+    };
+    let official = path.strip_prefix("library/");
+    official.filter(|rest| !rest.contains('/')).unwrap_or(path)
+}
+
+fn looks_like_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 fn is_component(text: &str) -> bool {
@@ -184,6 +238,35 @@ mod tests {
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn places() {
+        for (text, shown, host, repository) in [
+            ("debian", "debian:latest", "docker.io", "library/debian"),
+            (
+                "docker.io/library/debian:1",
+                "debian:1",
+                "docker.io",
+                "library/debian",
+            ),
+            ("index.docker.io/me/x", "me/x:latest", "docker.io", "me/x"),
+            ("localhost/x", "localhost/x:latest", "localhost", "x"),
+            (
+                "h.example:5000/a/b:1",
+                "h.example:5000/a/b:1",
+                "h.example:5000",
+                "a/b",
+            ),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), shown);
+            assert_eq!(reference.place(), (host, repository.to_owned()));
+        }
+        let digest = format!("a:1@sha256:{}", "0".repeat(64));
+        let reference: Reference = digest.parse().unwrap();
+        assert_eq!(reference.to_string(), digest.replace(":1@", "@"));
+        assert_eq!((reference.tag(), reference.name()), ("", "a"));
     }
 
     #[test]

@@ -2,93 +2,91 @@
 //!
 //! ```text
 //! ROOT/                     0700
-//!   store.lock              shared: an import is at work; exclusive: sweeping
-//!   images/NAME%3ATAG.json  a record: what the name means
-//!   layers/ID/              a directory layer, complete since it has this name
-//!   layers/ID.lock          shared: a resolve uses the layer
-//!   pins/CONTAINER.json     the layers that a container needs (see pins)
+//!   store.lock              shared: something is being added; exclusive: sweeping
+//!   names.lock              exclusive: names and images are being changed
+//!   images/ID.json          an image: its OCI configuration, exact bytes (see record)
+//!   tags/NAME%3ATAG.json    what a name means
+//!   layers/DIFFID.lfs       a layer (see layers)
+//!   layers/DIFFID.lock      shared: a resolve or a build uses the layer
+//!   pins/CONTAINER.json     the image and the layers that a container needs (see pins)
 //!   */.tmp-RANDOM           being made, or being removed
 //! ```
 //!
-//! Import: fill `.tmp-…`, flush, rename to its id, flush the directory, then write the record the
-//! same way. Removal: the record first, then the layers that no record names, each renamed to
-//! `.tmp-…` before it is taken apart. So a command killed at any moment leaves either the state
-//! before or the state after, and `.tmp-…` or unnamed layers that the next sweep removes. Only a
-//! holder of the exclusive store lock sweeps, hence never under a running import; a layer whose
-//! own lock is held stays until a later sweep.
+//! Adding: fill `.tmp-…`, flush, rename to its id, flush the directory, then write the image the
+//! same way, then the name. Removal: the name, the image, then the layers that no image needs,
+//! each renamed to `.tmp-…` before it is taken apart. So a command killed at any moment leaves
+//! either the state before or the state after (or a whole image without a name), and `.tmp-…` or
+//! unneeded layers that the next sweep removes. Only a holder of the exclusive store lock sweeps,
+//! hence never under a running import; a layer whose own lock is held stays until a later sweep.
 //!
-//! Lock order: store.lock, then ID.lock.
+//! Lock order: store.lock, names.lock, DIFFID.lock.
 
 use super::error::io;
-use super::import::{self, random_id};
+use super::layers::{Layers, Limits};
 use super::pins;
-use super::record::is_id;
-use super::unpack::ImportLimits;
-use super::{Config, ImageError, Record, Reference};
+use super::record::{self, Tag, is_id};
+use super::scratch::{Scratch, flush, names, remove};
+use super::{Config, ImageError, OciConfig, Record, Reference};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Beginning of the names of unfinished things.
-const SCRATCH: &str = ".tmp-";
 
 /// How often a name is looked up again when its layer went away in between.
 const ATTEMPTS: u32 = 10;
 
-/// Where an import reads from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// `-`: a tar archive on standard input.
-    Stdin,
-    /// A tar archive (plain or gzip), or a directory to copy.
-    Path(PathBuf),
+/// An image's id: the SHA-256 of its configuration as 64 hexadecimal digits.
+pub type ImageId = String;
+
+/// A layer of the store. While it lives, the layer is not removed, whether an image names it or not.
+#[derive(Debug)]
+pub struct Layer {
+    /// SHA-256 of the uncompressed archive as 64 hexadecimal digits.
+    pub diff_id: String,
+    /// Bytes of file contents.
+    pub size: u64,
+    /// The shared lock.
+    _guard: OwnedFd,
 }
 
-impl Source {
-    /// `-` or a path.
-    pub fn parse(text: &str) -> Self {
-        if text == "-" {
-            Self::Stdin
-        } else {
-            Self::Path(PathBuf::from(text))
-        }
-    }
-}
-
-/// One read-only layer of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layer {
-    /// A directory to give to layerfs as a lower.
-    Directory(PathBuf),
+/// A layer just made.
+#[derive(Debug)]
+pub struct Added {
+    /// It, held.
+    pub layer: Layer,
+    /// SHA-256 of the archive as it came, compressed or not, as 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes of the archive as it came.
+    pub length: u64,
 }
 
 /// A resolved image. While it lives, its layers are not removed.
 #[derive(Debug)]
 pub struct Image {
-    /// `host`, `dir:PATH`, or name with tag.
+    /// `host`, `dir:PATH`, or as it was asked for.
     pub name: String,
     /// The id of a stored image; `None` for `host` and `dir:`.
-    pub id: Option<String>,
-    /// Layers, topmost first.
+    pub id: Option<ImageId>,
+    /// What it says of itself.
+    pub config: OciConfig,
+    /// The layers of a stored image, lowest first.
     pub layers: Vec<Layer>,
-    /// How it starts.
-    pub config: Config,
-    /// Shared locks of the layers.
-    _guard: Vec<OwnedFd>,
+    lowers: Vec<PathBuf>,
 }
 
 impl Image {
-    /// The lower directories, topmost first.
+    /// What layerfs mounts, topmost first.
     pub fn lowers(&self) -> Vec<PathBuf> {
-        self.layers
-            .iter()
-            .map(|Layer::Directory(path)| path.clone())
-            .collect()
+        self.lowers.clone()
+    }
+
+    /// How its containers start.
+    pub fn start(&self) -> &Config {
+        &self.config.config
     }
 }
 
@@ -96,6 +94,7 @@ impl Image {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    pub(super) layers: Layers,
 }
 
 impl Store {
@@ -103,6 +102,7 @@ impl Store {
     pub fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            layers: Layers::at(root.join("layers")),
         }
     }
 
@@ -110,7 +110,7 @@ impl Store {
     /// command left behind unless an import is at work.
     ///
     /// # Errors
-    /// The directories cannot be made or read.
+    /// The directories cannot be made or read, or hold images of an older form.
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         let store = Self::at(root);
         let make = |path: &Path| {
@@ -121,29 +121,41 @@ impl Store {
             made.map_err(io("create", path))
         };
         make(root)?;
-        make(&store.images())?;
-        make(&store.layers())?;
-        if store.has_scratch(&store.images())? || store.has_scratch(&store.layers())? {
+        let mut scratch = false;
+        for directory in store.directories() {
+            make(&directory)?;
+            scratch |= names(&directory)?.iter().any(|name| Scratch::is_name(name));
+        }
+        let old = |name: &String| name.ends_with(".json") && name.contains("%3A");
+        if let Some(name) = names(&store.images())?.into_iter().find(old) {
+            return Err(ImageError::Old {
+                path: store.images().join(name),
+                root: root.to_owned(),
+            });
+        }
+        if scratch {
             store.sweep()?;
         }
         Ok(store)
     }
 
-    /// Keeps the layers among `lowers` that are the store's from being removed, until
-    /// [`Store::unpin`]. The caller still holds the [`Image`] that they came with.
+    /// Keeps an image, and the layers among `lowers` that are the store's, from being removed,
+    /// until [`Store::unpin`]. The caller still holds the [`Image`] that they came with.
     ///
     /// # Errors
     /// The pin cannot be written.
-    pub fn pin(&self, container: &str, lowers: &[PathBuf]) -> Result<(), ImageError> {
-        let layers = self.layers();
-        let own = lowers.iter().filter(|path| path.parent() == Some(&layers));
-        let ids: Vec<String> = own
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect();
-        if ids.is_empty() {
+    pub fn pin(
+        &self,
+        container: &str,
+        image: Option<&str>,
+        lowers: &[PathBuf],
+    ) -> Result<(), ImageError> {
+        let own = lowers.iter().filter_map(|path| self.layers.diff_id(path));
+        let layers: Vec<String> = own.collect();
+        if layers.is_empty() {
             return Ok(());
         }
-        pins::write(&self.pins(), container, &ids)
+        pins::write(&self.pins(), container, image, &layers)
     }
 
     /// Lets go of what a container needed; fine if it had nothing pinned.
@@ -159,8 +171,8 @@ impl Store {
         &self.root
     }
 
-    /// Finds the image of a name: `host`, `dir:PATH`, or one that was imported (by name, id or
-    /// unique beginning of the id).
+    /// Finds the image of a name: `host`, `dir:PATH`, or one of the store (by name, id or unique
+    /// beginning of the id).
     ///
     /// # Errors
     /// A bad or unknown name, a bad directory, or a damaged store.
@@ -169,19 +181,19 @@ impl Store {
             return Ok(plain(name, PathBuf::from("/"), host_config()));
         }
         if let Some(path) = name.strip_prefix("dir:") {
-            let config = Config::default();
+            let config = OciConfig::default();
             return directory(Path::new(path)).map(|path| plain(name, path, config));
         }
         for _ in 0..ATTEMPTS {
             let record = self.find(name)?;
-            if let Some(guard) = self.hold(&record)? {
-                let layer = |id: &String| Layer::Directory(self.layers().join(id));
+            if let Some(layers) = self.hold(&record)? {
+                let upwards = record.layers.iter().rev();
                 return Ok(Image {
-                    layers: record.layers.iter().map(layer).collect(),
-                    name: record.name,
+                    name: name.to_owned(),
                     id: Some(record.id),
                     config: record.config,
-                    _guard: guard,
+                    lowers: upwards.map(|id| self.layers.lower(id)).collect(),
+                    layers,
                 });
             }
         }
@@ -191,117 +203,182 @@ impl Store {
         })
     }
 
-    /// Makes an image of one layer from an archive or a directory; moves the name if it exists.
+    /// Makes a layer of an archive (tar, plain, gzip or zstd, told by its first bytes), read to its
+    /// end in one pass; whiteouts as OCI has them (`.wh.NAME`). It stays while the returned value
+    /// lives, and longer if an image names it. `origin` is for messages; `wanted` the diff id that
+    /// it must have, 64 digits.
     ///
     /// # Errors
-    /// A bad name; an input that is damaged or does not fit; a full disk. Nothing is published.
-    pub fn import(&self, source: &Source, name: &str) -> Result<Record, ImageError> {
-        self.import_within(source, name, ImportLimits::default())
-    }
-
-    /// [`Store::import`] with limits of one's own.
-    ///
-    /// # Errors
-    /// As [`Store::import`].
-    pub fn import_within(
+    /// A damaged archive, one that does not fit, a reader's error, or a full disk. Nothing is
+    /// published.
+    pub fn add_layer(
         &self,
-        source: &Source,
-        name: &str,
-        limits: ImportLimits,
-    ) -> Result<Record, ImageError> {
-        let reference: Reference = name.parse()?;
-        let busy = self.lock(&self.root.join("store.lock"), FlockOperation::LockShared)?;
-        let scratch = Scratch::new(&self.layers())?;
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&scratch.0)
-            .map_err(io("create", &scratch.0))?;
-        let target = open_directory(&scratch.0)?;
-        let imported = import::import(source, target, &open_directory(&self.root)?, limits)?;
-        self.publish_layer(&scratch.0, &imported.id)?;
-        let record = Record::new(reference.to_string(), now(), imported.size, imported.id);
-        let file = self.images().join(reference.file_name());
-        record.write(&file, &Scratch::new(&self.images())?.0)?;
-        flush(&self.images())?;
-        drop(busy);
-        // A layer that the name meant before may be free now.
-        self.sweep()?;
-        Ok(record)
+        archive: impl Read + Send,
+        origin: &str,
+        wanted: Option<&str>,
+        limits: Limits,
+    ) -> Result<Added, ImageError> {
+        let _busy = self.busy()?;
+        let fresh = self.layers.add(archive, origin, limits)?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != fresh.diff_id) {
+            return Err(ImageError::Input {
+                origin: origin.to_owned(),
+                why: format!(
+                    "it holds sha256:{}, but its image says sha256:{wanted}; nothing of it is kept",
+                    fresh.diff_id
+                ),
+            });
+        }
+        // Held before the layer can be found.
+        let path = self.lock_of(&fresh.diff_id);
+        let guard = self.lock(&path, FlockOperation::LockShared)?;
+        self.layers.publish(&fresh)?;
+        Ok(Added {
+            layer: Layer {
+                diff_id: fresh.diff_id.clone(),
+                size: fresh.size,
+                _guard: guard,
+            },
+            digest: fresh.digest.clone(),
+            length: fresh.length,
+        })
     }
 
-    /// All images, newest first.
+    /// A layer that is there already, held.
+    ///
+    /// # Errors
+    /// Its lock cannot be taken.
+    pub fn layer(&self, diff_id: &str) -> Result<Option<Layer>, ImageError> {
+        if !is_id(diff_id) {
+            return Ok(None);
+        }
+        let path = self.lock_of(diff_id);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let guard = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.map_err(io("open", &path))?,
+        };
+        rustix::fs::flock(&guard, FlockOperation::LockShared).map_err(io("lock", &path))?;
+        // A lock that was removed while we waited for it holds nothing.
+        let alive = rustix::fs::fstat(&guard)
+            .map_err(io("look at", &path))?
+            .st_nlink
+            > 0;
+        if !alive || !self.layers.has(diff_id) {
+            return Ok(None);
+        }
+        Ok(Some(Layer {
+            diff_id: diff_id.to_owned(),
+            size: self.layers.size(diff_id)?,
+            _guard: guard,
+        }))
+    }
+
+    /// The exact uncompressed archive of a layer, and its length in bytes. The caller holds it.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn archive(&self, layer: &Layer) -> Result<(impl Read + use<>, u64), ImageError> {
+        self.layers.tar(&layer.diff_id)
+    }
+
+    /// Makes an image of a configuration and layers (diff ids as 64 digits, lowest first), which
+    /// the caller holds. It has no name yet.
+    ///
+    /// # Errors
+    /// A layer that is not there; the image cannot be written.
+    pub fn create_image(
+        &self,
+        mut config: OciConfig,
+        diff_ids: &[String],
+    ) -> Result<ImageId, ImageError> {
+        config.rootfs.kind = "layers".to_owned();
+        config.rootfs.diff_ids = diff_ids.iter().map(|id| format!("sha256:{id}")).collect();
+        let bytes = serde_json::to_vec(&config)
+            .map_err(|e| record::wrong(&self.images(), e.to_string()))?;
+        self.create_exact(&bytes)
+    }
+
+    /// [`Store::create_image`] from a configuration's exact bytes.
+    ///
+    /// # Errors
+    /// As there; or the bytes are no configuration.
+    pub fn create_exact(&self, bytes: &[u8]) -> Result<ImageId, ImageError> {
+        let _busy = self.busy()?;
+        let id = record::digest(bytes);
+        let path = self.image(&id);
+        let config = record::parse_config(bytes).map_err(|why| record::wrong(&path, why))?;
+        let layers = record::diff_ids(&config).map_err(|why| record::wrong(&path, why))?;
+        if let Some(missing) = layers.iter().find(|layer| !self.layers.has(layer)) {
+            let why = format!("its layer sha256:{missing} is not there");
+            return Err(record::wrong(&path, why));
+        }
+        record::write(bytes, &path, Scratch::new(&self.images())?.path())?;
+        flush(&self.images())?;
+        Ok(id)
+    }
+
+    /// Gives an image a name, taking it from another that has it. That other stays, without.
+    ///
+    /// # Errors
+    /// No such image (64 digits); the name cannot be written.
+    pub fn tag(&self, id: &str, reference: &Reference) -> Result<(), ImageError> {
+        let _busy = self.busy()?;
+        let _names = self.names_alone()?;
+        if !is_id(id) || !self.image(id).exists() {
+            return Err(ImageError::Unknown {
+                name: id.to_owned(),
+            });
+        }
+        let tag = Tag {
+            name: reference.to_string(),
+            id: id.to_owned(),
+        };
+        let file = self.tags().join(reference.file_name());
+        let bytes = serde_json::to_vec(&tag).map_err(|e| record::wrong(&file, e.to_string()))?;
+        record::write(&bytes, &file, Scratch::new(&self.tags())?.path())?;
+        flush(&self.tags())
+    }
+
+    /// All images, newest first; those without a name, too.
     ///
     /// # Errors
     /// The directory cannot be read, or a record is damaged.
     pub fn list(&self) -> Result<Vec<Record>, ImageError> {
-        let directory = self.images();
+        let mut names_of = self.names_by_id()?;
         let mut records = Vec::new();
-        for entry in fs::read_dir(&directory).map_err(io("list", &directory))? {
-            let path = entry.map_err(io("list", &directory))?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if name.ends_with(".json") && !name.starts_with(SCRATCH) {
-                records.extend(Record::read(&path)?);
+        for name in names(&self.images())? {
+            if let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id)) {
+                let names = names_of.remove(id).unwrap_or_default();
+                records.extend(self.record(id, names)?);
             }
         }
-        records.sort_by(|a, b| (b.created, &a.name).cmp(&(a.created, &b.name)));
+        records.sort_by(|a, b| (b.created, &a.names, &a.id).cmp(&(a.created, &b.names, &b.id)));
         Ok(records)
     }
 
-    /// Removes a name, and the layers that no other image needs.
+    /// The record of a name, an id, or a unique beginning of an id.
     ///
     /// # Errors
-    /// An unknown name, or [`ImageError::InUse`] when a container needs it, running or not, and
-    /// no other name keeps its layers.
-    pub fn remove(&self, name: &str) -> Result<Record, ImageError> {
-        let record = self.find(name)?;
-        let others = self.list()?;
-        let others = others.iter().filter(|other| other.name != record.name);
-        let kept: BTreeSet<&String> = others.flat_map(|other| &other.layers).collect();
-        let pinned = pins::layers(&self.pins())?;
-        for id in record.layers.iter().filter(|id| !kept.contains(id)) {
-            let path = self.lock_of(id);
-            if pinned.contains(id) || (path.exists() && self.try_lock(&path)?.is_none()) {
-                return Err(ImageError::InUse { name: record.name });
-            }
-        }
-        let reference: Reference = record.name.parse()?;
-        let file = self.images().join(reference.file_name());
-        match fs::remove_file(&file) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ImageError::Unknown {
-                    name: name.to_owned(),
-                });
-            }
-            other => other.map_err(io("remove", &file))?,
-        }
-        flush(&self.images())?;
-        self.sweep()?;
-        Ok(record)
-    }
-
-    /// The record of a name, an id, or a unique beginning of an id.
-    fn find(&self, name: &str) -> Result<Record, ImageError> {
-        let reference = name.parse::<Reference>();
-        if let Ok(reference) = &reference {
-            let file = self.images().join(reference.file_name());
-            if let Some(record) = Record::read(&file)? {
-                return Ok(record);
-            }
-        }
+    /// A bad or unknown name, or a damaged record.
+    pub fn find(&self, name: &str) -> Result<Record, ImageError> {
         let unknown = || ImageError::Unknown {
             name: name.to_owned(),
         };
+        let reference = name.parse::<Reference>();
+        if let Ok(reference) = &reference {
+            let file = self.tags().join(reference.file_name());
+            if let Some((_, tag)) = Tag::read(&file)? {
+                let names = self.names_by_id()?.remove(&tag.id).unwrap_or_default();
+                return self.record(&tag.id, names)?.ok_or_else(unknown);
+            }
+        }
         let digits = name.strip_prefix("sha256:").unwrap_or(name);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(reference.err().unwrap_or_else(unknown));
         }
         let mut found = self.list()?;
         found.retain(|record| record.id.starts_with(digits));
-        found.dedup_by(|a, b| a.id == b.id);
         match found.len() {
             0 | 1 => found.pop().ok_or_else(unknown),
             count => Err(ImageError::Ambiguous {
@@ -311,69 +388,108 @@ impl Store {
         }
     }
 
-    /// Takes the shared locks of all layers; `None` when one of them is gone.
-    fn hold(&self, record: &Record) -> Result<Option<Vec<OwnedFd>>, ImageError> {
-        let mut guard = Vec::new();
-        for id in &record.layers {
-            let path = self.lock_of(id);
-            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
-                Err(Errno::NOENT) => return Ok(None),
-                other => other.map_err(io("open", &path))?,
-            };
-            rustix::fs::flock(&fd, FlockOperation::LockShared).map_err(io("lock", &path))?;
-            if !self.layers().join(id).is_dir() {
-                return Ok(None);
+    /// The exact bytes of an image's configuration.
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    pub fn config_bytes(&self, id: &str) -> Result<Vec<u8>, ImageError> {
+        let found = record::read_config(&self.image(id), id)?;
+        found
+            .map(|(bytes, _)| bytes)
+            .ok_or_else(|| ImageError::Unknown {
+                name: id.to_owned(),
+            })
+    }
+
+    /// Bytes of file contents of a layer (64 digits).
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    pub fn layer_size(&self, diff_id: &str) -> Result<u64, ImageError> {
+        self.layers.size(diff_id)
+    }
+
+    /// Whether a layer (64 digits) is what its name says, read from end to end.
+    ///
+    /// # Errors
+    /// It is not; or it is not there.
+    pub fn verify_layer(&self, diff_id: &str) -> Result<(), ImageError> {
+        self.layers.verify(diff_id)
+    }
+
+    fn record(&self, id: &str, names: Vec<Reference>) -> Result<Option<Record>, ImageError> {
+        let path = self.image(id);
+        let Some((_, config)) = record::read_config(&path, id)? else {
+            return Ok(None);
+        };
+        let layers = record::diff_ids(&config).map_err(|why| record::wrong(&path, why))?;
+        Ok(Some(Record {
+            id: id.to_owned(),
+            names,
+            created: config.made().map_or(0, |made| made.seconds()),
+            size: self.size_of(&layers)?,
+            layers,
+            config,
+        }))
+    }
+
+    pub(super) fn size_of(&self, layers: &[String]) -> Result<u64, ImageError> {
+        layers.iter().map(|id| self.layers.size(id)).sum()
+    }
+
+    /// All names, by what they mean.
+    fn names_by_id(&self) -> Result<BTreeMap<String, Vec<Reference>>, ImageError> {
+        let mut found = BTreeMap::<String, Vec<Reference>>::new();
+        for name in names(&self.tags())? {
+            let of_tag = name.ends_with(".json") && !Scratch::is_name(&name);
+            if of_tag && let Some((reference, tag)) = Tag::read(&self.tags().join(name))? {
+                found.entry(tag.id).or_default().push(reference);
             }
-            guard.push(fd);
         }
-        Ok(Some(guard))
+        found.values_mut().for_each(|names| names.sort());
+        Ok(found)
     }
 
-    /// Gives a finished layer its name, unless an identical one has it already.
-    fn publish_layer(&self, scratch: &Path, id: &str) -> Result<(), ImageError> {
-        let path = self.layers().join(id);
-        // The lock exists before the layer can be found.
-        drop(self.lock_file(&self.lock_of(id))?);
-        if !path.exists() {
-            fs::rename(scratch, &path).map_err(io("publish", &path))?;
+    /// Takes the shared locks of all layers; `None` when one of them is gone.
+    fn hold(&self, record: &Record) -> Result<Option<Vec<Layer>>, ImageError> {
+        let mut held = Vec::new();
+        for id in &record.layers {
+            match self.layer(id)? {
+                Some(layer) => held.push(layer),
+                None => return Ok(None),
+            }
         }
-        flush(&self.layers())
+        Ok(Some(held))
     }
 
-    /// Removes scratch and layers that no record names, unless an import is at work.
-    fn sweep(&self) -> Result<(), ImageError> {
+    /// Removes scratch and layers that no image needs, unless an import is at work.
+    pub(super) fn sweep(&self) -> Result<(), ImageError> {
         let Some(_alone) = self.try_lock(&self.root.join("store.lock"))? else {
             return Ok(());
         };
         // A damaged record may name any layer: then all are kept, and removing goes on.
-        let named = self.list().map(|records| {
-            records
-                .into_iter()
-                .flat_map(|record| record.layers)
-                .collect::<BTreeSet<_>>()
+        let needed = self.list().map(|records| {
+            let layers = records.into_iter().flat_map(|record| record.layers);
+            layers.collect::<BTreeSet<_>>()
         });
-        for directory in [self.images(), self.layers()] {
-            for entry in fs::read_dir(&directory).map_err(io("list", &directory))? {
-                let entry = entry.map_err(io("list", &directory))?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with(SCRATCH) {
-                    remove(&entry.path())?;
-                } else if is_id(&name) && named.as_ref().is_ok_and(|set| !set.contains(&name)) {
-                    self.remove_layer(&name)?;
-                } else if self.is_widowed(&name) {
-                    remove(&entry.path())?;
-                }
+        for directory in self.directories() {
+            for name in names(&directory)?
+                .iter()
+                .filter(|name| Scratch::is_name(name))
+            {
+                remove(&directory.join(name))?;
             }
         }
+        let Ok(needed) = needed else { return Ok(()) };
+        let found = names(self.layers.root())?;
+        let found: BTreeSet<&str> = found
+            .iter()
+            .filter_map(|name| Layers::owner(name))
+            .collect();
+        for id in found.into_iter().filter(|id| !needed.contains(*id)) {
+            self.remove_layer(id)?;
+        }
         Ok(())
-    }
-
-    /// Whether a name is the lock of a layer that is not there: an import died before it
-    /// published. Only for the holder of the exclusive store lock.
-    fn is_widowed(&self, name: &str) -> bool {
-        let id = name.strip_suffix(".lock").filter(|id| is_id(id));
-        id.is_some_and(|id| !self.layers().join(id).exists())
     }
 
     /// Removes a layer unless it is in use.
@@ -385,31 +501,42 @@ impl Store {
         if pins::layers(&self.pins())?.contains(id) {
             return Ok(());
         }
-        let (path, scratch) = (self.layers().join(id), Scratch::new(&self.layers())?);
-        fs::rename(&path, &scratch.0).map_err(io("remove", &path))?;
+        self.layers.remove(id)?;
         remove(&self.lock_of(id))
     }
 
-    fn has_scratch(&self, directory: &Path) -> Result<bool, ImageError> {
-        let entries = fs::read_dir(directory).map_err(io("list", directory))?;
-        let scratch = |name: std::ffi::OsString| name.to_string_lossy().starts_with(SCRATCH);
-        Ok(entries.flatten().any(|entry| scratch(entry.file_name())))
+    fn directories(&self) -> [PathBuf; 3] {
+        [self.images(), self.tags(), self.layers.root().to_owned()]
     }
 
-    fn images(&self) -> PathBuf {
+    pub(super) fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
-    fn layers(&self) -> PathBuf {
-        self.root.join("layers")
+    pub(super) fn tags(&self) -> PathBuf {
+        self.root.join("tags")
     }
 
-    fn pins(&self) -> PathBuf {
+    pub(super) fn image(&self, id: &str) -> PathBuf {
+        self.images().join(format!("{id}.json"))
+    }
+
+    pub(super) fn pins(&self) -> PathBuf {
         self.root.join("pins")
     }
 
-    fn lock_of(&self, id: &str) -> PathBuf {
-        self.layers().join(format!("{id}.lock"))
+    pub(super) fn lock_of(&self, id: &str) -> PathBuf {
+        self.layers.root().join(format!("{id}.lock"))
+    }
+
+    /// The lock of whoever adds something: no sweep meanwhile.
+    pub(super) fn busy(&self) -> Result<OwnedFd, ImageError> {
+        self.lock(&self.root.join("store.lock"), FlockOperation::LockShared)
+    }
+
+    /// The lock of whoever changes names or images.
+    pub(super) fn names_alone(&self) -> Result<OwnedFd, ImageError> {
+        self.lock(&self.root.join("names.lock"), FlockOperation::LockExclusive)
     }
 
     fn lock_file(&self, path: &Path) -> Result<OwnedFd, ImageError> {
@@ -417,14 +544,14 @@ impl Store {
         rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(io("open", path))
     }
 
-    fn lock(&self, path: &Path, how: FlockOperation) -> Result<OwnedFd, ImageError> {
+    pub(super) fn lock(&self, path: &Path, how: FlockOperation) -> Result<OwnedFd, ImageError> {
         let fd = self.lock_file(path)?;
         rustix::fs::flock(&fd, how).map_err(io("lock", path))?;
         Ok(fd)
     }
 
     /// The exclusive lock, or `None` when somebody holds the file.
-    fn try_lock(&self, path: &Path) -> Result<Option<OwnedFd>, ImageError> {
+    pub(super) fn try_lock(&self, path: &Path) -> Result<Option<OwnedFd>, ImageError> {
         let fd = self.lock_file(path)?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(fd)),
@@ -434,53 +561,13 @@ impl Store {
     }
 }
 
-/// A name for something unfinished; what has the name is removed at the end of scope.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(directory: &Path) -> Result<Self, ImageError> {
-        let id = random_id()?;
-        Ok(Self(directory.join(format!("{SCRATCH}{}", &id[..16]))))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays is swept by the next command.
-        let _ = remove(&self.0);
-    }
-}
-
-/// Removes a file or a whole directory, following no link; fine when it is gone.
-fn remove(path: &Path) -> Result<(), ImageError> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match result {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path)(e)),
-        _ => Ok(()),
-    }
-}
-
-fn flush(directory: &Path) -> Result<(), ImageError> {
-    rustix::fs::fsync(open_directory(directory)?).map_err(io("flush", directory))
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd, ImageError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(io("open", path))
-}
-
-fn plain(name: &str, path: PathBuf, config: Config) -> Image {
-    let layers = vec![Layer::Directory(path)];
+fn plain(name: &str, path: PathBuf, config: OciConfig) -> Image {
     Image {
         name: name.to_owned(),
         id: None,
-        layers,
         config,
-        _guard: Vec::new(),
+        layers: Vec::new(),
+        lowers: vec![path],
     }
 }
 
@@ -502,20 +589,18 @@ fn directory(path: &Path) -> Result<PathBuf, ImageError> {
 }
 
 /// What the machine's own programs need from the environment: where they are, their language.
-fn host_config() -> Config {
+fn host_config() -> OciConfig {
     let variable = |name: &&str| Some(format!("{name}={}", std::env::var(name).ok()?));
     let env = ["PATH", "LANG", "LC_ALL", "TZ"]
         .iter()
         .filter_map(variable)
         .collect();
-    Config {
+    let config = Config {
         env,
         ..Config::default()
+    };
+    OciConfig {
+        config,
+        ..OciConfig::default()
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

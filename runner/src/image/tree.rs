@@ -13,6 +13,7 @@
 //! make a union file system lie (whiteouts, overlay's own attributes) is refused or stripped: a
 //! layer is data, not instructions.
 
+pub(super) use archive::Meta;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -23,18 +24,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Longest path of an entry, in bytes: the kernel's own limit for one call.
 const LONGEST_PATH: usize = 4095;
-
-/// Owner, mode, time and attributes of an entry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// Permission bits with setuid, setgid and sticky.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// Seconds since 1970, and nanoseconds.
-    pub(super) mtime: (i64, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-}
 
 /// A node without contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

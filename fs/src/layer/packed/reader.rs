@@ -118,6 +118,11 @@ impl Pack {
         &self.path
     }
 
+    /// What its index says of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// Its end.
     pub fn footer(&self) -> &Footer {
         &self.footer

@@ -51,8 +51,8 @@ pub(super) struct Made {
 pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
     let home = output::open_home(root)?;
     let image = Store::open(root)?.resolve(&args.image)?;
-    let network = network::settings(args, &home, &mut |text| output::warn(&text))?;
-    let mounts = volumes::mounts(args, &home)?;
+    let network = network::settings(args, image.start(), &home, &mut |text| output::warn(&text))?;
+    let mounts = volumes::mounts(args, image.start(), &home)?;
     let mut spec = specify(args, &image, network)?;
     spec.command.input_once = attached && spec.command.input;
     let cidfile = args.cidfile.as_deref().map(open_cidfile).transpose()?;
@@ -116,12 +116,12 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         image: args.image.clone(),
         image_id: image.id.clone(),
         lowers: image.lowers(),
-        labels: labels::labels(args, &image.config)?,
+        labels: labels::labels(args, image.start())?,
         remove: args.rm,
-        stop: stop(args)?,
+        stop: stop(args, image.start())?,
         restart: restart(args)?,
         log: log(args)?,
-        command: command(args, &image.config, &hostname)?,
+        command: command(args, image.start(), &hostname)?,
         id,
         hostname,
         volumes: Vec::new(),
@@ -130,15 +130,17 @@ fn specify(args: &Args, image: &Image, network: Settings) -> Result<Spec> {
         network,
         limits,
         rights,
-        health: health::check(args)?,
+        health: health::check(args, image.start())?,
     })
 }
 
-fn stop(args: &Args) -> Result<Stop> {
-    let signal = args.stop_signal.as_deref().unwrap_or("SIGTERM");
+fn stop(args: &Args, image: &Config) -> Result<Stop> {
+    let of_image = Some(image.stop_signal.as_str()).filter(|signal| !signal.is_empty());
+    let signal = args.stop_signal.as_deref().or(of_image);
+    let seconds = args.stop_timeout.or(image.stop_timeout);
     Ok(Stop {
-        signal: signals::parse("--stop-signal", signal)?,
-        seconds: args.stop_timeout.unwrap_or(STOP_SECONDS),
+        signal: signals::parse("--stop-signal", signal.unwrap_or("SIGTERM"))?,
+        seconds: seconds.unwrap_or(STOP_SECONDS),
     })
 }
 

@@ -3,12 +3,18 @@
 use super::Args;
 use crate::container::home::Home;
 use crate::error::{Error, Result};
+use crate::image::Config;
 use crate::network::{
     Mac, NameServers, Settings, Source, parse_dns, parse_dns_option, parse_dns_search,
 };
 
 /// The validated network settings; `warn` is told of flags that the chosen network makes useless.
-pub(super) fn settings(args: &Args, home: &Home, warn: &mut dyn FnMut(&str)) -> Result<Settings> {
+pub(super) fn settings(
+    args: &Args,
+    image: &Config,
+    home: &Home,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Settings> {
     let mut source = Source::parse(&args.network)?;
     match &mut source {
         Source::Networks(joins) => {
@@ -35,7 +41,8 @@ pub(super) fn settings(args: &Args, home: &Home, warn: &mut dyn FnMut(&str)) -> 
     let options = args.dns_option.iter().map(|text| parse_dns_option(text));
     let hosts = args.add_host.iter().map(|text| text.parse());
     let publish = args.publish.iter().map(|text| text.parse());
-    let expose = args.expose.iter().map(|text| text.parse());
+    let expose = image.exposed_ports.keys().chain(&args.expose);
+    let expose = expose.map(|text| text.parse());
     Ok(Settings {
         source,
         hosts: hosts.collect::<Result<_, _>>()?,

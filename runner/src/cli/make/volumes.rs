@@ -4,6 +4,7 @@ use super::Args;
 use crate::container::home::Home;
 use crate::container::volume::{self, Mount, Tmpfs, Volume, Wanted};
 use crate::error::Result;
+use crate::image::Config;
 use std::path::Path;
 
 /// What the flags ask for; nothing is made yet.
@@ -16,8 +17,9 @@ pub(super) struct Mounts {
 }
 
 /// Reads all of `-v`, `--mount`, `--tmpfs` and `--volumes-from`. What is asked for by name wins over
-/// what another container has at the same place, and the later container over the earlier.
-pub(super) fn mounts(args: &Args, home: &Home) -> Result<Mounts> {
+/// what another container has at the same place, the later container over the earlier, and all of
+/// them over the anonymous volumes that the image asks for.
+pub(super) fn mounts(args: &Args, image: &Config, home: &Home) -> Result<Mounts> {
     let mut mounts = Mounts::default();
     for text in &args.volume {
         mounts.wanted.push(Wanted::parse(text)?);
@@ -40,6 +42,17 @@ pub(super) fn mounts(args: &Args, home: &Home) -> Result<Mounts> {
             if !mounts.targets().any(|target| target == volume.target) {
                 mounts.others.push(volume);
             }
+        }
+    }
+    for text in image.volumes.keys() {
+        let wanted = Wanted::parse(text)?;
+        let others = mounts.others.iter().map(|volume| volume.target.as_path());
+        if !mounts
+            .targets()
+            .chain(others)
+            .any(|target| target == wanted.target)
+        {
+            mounts.wanted.push(wanted);
         }
     }
     Ok(mounts)

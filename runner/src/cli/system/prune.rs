@@ -1,18 +1,20 @@
 //! `runner system prune`: removes what is not used.
 
 use super::super::format::size;
-use super::super::{container, network, output, volume};
+use super::super::{container, image, network, output, volume};
 use crate::error::Result;
+use crate::image::Store;
 use std::path::Path;
 
 /// Arguments of `system prune`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Images stay: each has a name here (runner rmi).
-
-Examples:
+#[command(after_help = "Examples:
   runner system prune
-  runner system prune -f --volumes")]
+  runner system prune -af --volumes")]
 pub(super) struct Args {
+    /// All images that no container needs, not those without a name only
+    #[arg(short, long)]
+    all: bool,
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -27,7 +29,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     } else {
         ""
     };
-    let question = format!("This will remove all stopped containers, unused networks{volumes}.");
+    let images = image::what(args.all);
+    let question =
+        format!("This will remove all stopped containers, unused networks{volumes}, {images}.");
     if !args.force && !output::confirm(&question)? {
         return Ok(0);
     }
@@ -39,8 +43,10 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         true => volume::prune::prune(&home, false)?,
         false => (String::new(), 0),
     };
-    let reclaimed = size(containers.reclaimed + freed);
-    let list = containers.list() + &networks + &volumes;
+    let images = Store::open(root)?.prune(args.all, |_| true)?;
+    let bytes: u64 = images.iter().map(|one| one.bytes).sum();
+    let reclaimed = size(containers.reclaimed + freed + bytes);
+    let list = containers.list() + &networks + &volumes + &image::list(&images);
     output::print(&format_args!("{list}Total reclaimed space: {reclaimed}\n"))?;
     Ok(containers.code.max(code))
 }

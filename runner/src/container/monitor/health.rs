@@ -116,7 +116,7 @@ impl Monitor {
             return;
         }
         let exec = Exec {
-            args: vec!["/bin/sh".to_owned(), "-c".to_owned(), check.command.clone()],
+            args: check.command.clone(),
             env: Vec::new(),
             cwd: None,
             user: None,
