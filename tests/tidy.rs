@@ -28,6 +28,7 @@ const RUNNER: &[&[&str]] = &[
     &["cli"],
     &["container"],
     &["init"],
+    &["registry"],
     &["image", "mounts", "cgroup", "network", "security", "logs"],
     &["sys"],
     &["error", "types"],

@@ -7,6 +7,8 @@
 //!    │
 //!   init ── what happens between clone and exec
 //!    │
+//!   registry ── images fetched from registries, and brought there
+//!    │
 //!   image   mounts   cgroup   network   security   logs
 //!    └────────┴────────┼────────┴─────────┴────────┘
 //!   sys ── system calls that std, rustix and nix lack; every `unsafe`
@@ -27,6 +29,7 @@ pub mod init;
 pub mod logs;
 pub mod mounts;
 pub mod network;
+pub mod registry;
 pub mod security;
 pub mod sys;
 pub mod types;
