@@ -7,6 +7,7 @@ use crate::logs::LogError;
 use crate::mounts::MountError;
 use crate::mounts::union::UnionError;
 use crate::network::NetworkError;
+use crate::registry::RegistryError;
 use crate::security::{CapabilityError, SeccompError};
 use std::io;
 use std::path::PathBuf;
@@ -131,6 +132,9 @@ pub enum Error {
     /// Images.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// Registries.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),

@@ -24,6 +24,8 @@ mod images;
 mod import;
 mod inspect;
 mod kill;
+mod login;
+mod logout;
 mod logs;
 mod make;
 mod man;
@@ -32,6 +34,8 @@ mod output;
 mod pause;
 mod port;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -132,6 +136,14 @@ enum Verb {
     Rename(rename::Args),
     /// Remove containers
     Rm(rm::Args),
+    /// Fetch an image from a registry
+    Pull(pull::Args),
+    /// Bring an image to a registry
+    Push(push::Args),
+    /// Keep credentials for a registry
+    Login(login::Args),
+    /// Forget the credentials for a registry
+    Logout(logout::Args),
     /// Make an image from a tar archive or a directory
     Import(import::Args),
     /// List images
@@ -212,6 +224,10 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Inspect(args) => inspect::run(&args, &owned(&root)?),
         Verb::Rename(args) => rename::run(&args, &owned(&root)?),
         Verb::Rm(args) => rm::run(&args, &owned(&root)?),
+        Verb::Pull(args) => pull::run(&args, &owned(&root)?),
+        Verb::Push(args) => push::run(&args, &owned(&root)?),
+        Verb::Login(args) => login::run(&args),
+        Verb::Logout(args) => logout::run(&args),
         Verb::Import(args) => import::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),

@@ -281,10 +281,9 @@ impl Client {
             for (name, value) in &ask.headers {
                 request = request.header(name, value);
             }
-            if origin(&at) == origin(&self.base) {
-                if let Some(authorization) = authorization {
-                    request = request.header(header::AUTHORIZATION, authorization);
-                }
+            if let Some(authorization) = authorization.filter(|_| origin(&at) == origin(&self.base))
+            {
+                request = request.header(header::AUTHORIZATION, authorization);
             }
             let request = request.body(ask.body.unwrap_or_default());
             let response = self.run(request.map_err(|e| wrong(ask, e.to_string()))?)?;

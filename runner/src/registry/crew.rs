@@ -62,7 +62,11 @@ mod tests {
         let begun = AtomicUsize::new(0);
         let failed = each(1000, &stop, |at| {
             begun.fetch_add(1, Ordering::Relaxed);
-            if at >= 3 { Err(super::super::files::wrong("x".as_ref(), at.to_string())) } else { Ok(at) }
+            if at >= 3 {
+                Err(super::super::files::wrong("x".as_ref(), at.to_string()))
+            } else {
+                Ok(at)
+            }
         });
         assert!(failed.is_err() && begun.load(Ordering::Relaxed) < 1000);
     }

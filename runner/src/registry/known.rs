@@ -89,11 +89,18 @@ impl Known {
     }
 
     /// Remembers where a packed form of a layer was seen.
-    pub(super) fn learn(&self, diff_id: &str, blob: &Descriptor, place: &str) -> Result<(), RegistryError> {
+    pub(super) fn learn(
+        &self,
+        diff_id: &str,
+        blob: &Descriptor,
+        place: &str,
+    ) -> Result<(), RegistryError> {
         let mut record = self.layer(diff_id);
         let digest = blob.digest.as_str();
         let at = record.blobs.iter().position(|known| known.digest == digest);
-        let mut places = at.map(|at| record.blobs.remove(at).places).unwrap_or_default();
+        let mut places = at
+            .map(|at| record.blobs.remove(at).places)
+            .unwrap_or_default();
         places.retain(|known| known != place);
         places.push(place.to_owned());
         trim(&mut places, MOST_PLACES);
@@ -128,7 +135,11 @@ impl Known {
     /// Forgets what belongs to layers and images that the store no longer has.
     pub(super) fn prune(&self, store: &Store) {
         let gone = |kind: &str, is_gone: &dyn Fn(&str) -> bool| {
-            for entry in fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(self.root.join(kind))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let name = entry.file_name();
                 let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
                 if id.is_some_and(is_gone) {
@@ -175,7 +186,10 @@ impl Known {
 
     fn directory(&self, kind: &str) -> Result<PathBuf, RegistryError> {
         let path = self.root.join(kind);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path);
         made.map_err(|e| files::wrong(&path, format!("cannot make it: {e}")))?;
         Ok(path)
     }
@@ -257,6 +271,11 @@ mod tests {
                 });
             }
         });
-        assert!(fs::read_dir(known.root.join("locks")).unwrap().next().is_none());
+        assert!(
+            fs::read_dir(known.root.join("locks"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
     }
 }

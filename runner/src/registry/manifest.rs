@@ -148,14 +148,12 @@ impl Document {
         for kind in sent_as.into_iter().chain(raw.media_type.as_deref()) {
             check_kind(kind, index)?;
         }
-        if let (Some(sent), Some(own)) = (sent_as, raw.media_type.as_deref()) {
-            if KINDS.contains(&sent) && sent != own {
-                return Err(format!(
-                    "sent as {}, but says it is {}",
-                    tame(sent),
-                    tame(own)
-                ));
+        let known = sent_as.filter(|sent| KINDS.contains(sent));
+        match (known, raw.media_type.as_deref()) {
+            (Some(sent), Some(own)) if sent != own => {
+                return Err(format!("sent as {sent}, but says it is {}", tame(own)));
             }
+            _ => {}
         }
         match (raw.manifests, raw.config, raw.layers) {
             (Some(members), _, _) => members_of(members).map(Self::Index),
@@ -165,6 +163,20 @@ impl Document {
             (None, None, _) => Err("a manifest without a configuration".to_owned()),
         }
     }
+}
+
+/// What a sound manifest is sent as: as it came, as it calls itself, or as OCI's.
+pub(super) fn kind_of(bytes: &[u8], sent_as: Option<&str>) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind {
+        media_type: Option<String>,
+    }
+    let sent_as = sent_as.map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned());
+    let own = || serde_json::from_slice::<Kind>(bytes).ok()?.media_type;
+    let known = |kind: &String| KINDS.contains(&kind.as_str());
+    let kind = sent_as.filter(known).or_else(|| own().filter(known));
+    kind.unwrap_or_else(|| OCI_MANIFEST.to_owned())
 }
 
 /// Whether a document may call itself that.

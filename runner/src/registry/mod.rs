@@ -15,8 +15,8 @@
 mod blob;
 mod challenge;
 mod client;
-mod crew;
 mod credentials;
+mod crew;
 mod digest;
 mod error;
 mod fetch;

@@ -1,5 +1,6 @@
 //! Kinds of machines: which image of several fits.
 
+use crate::image::architecture;
 use std::fmt;
 
 /// `OS/ARCHITECTURE[/VARIANT]` in Go's words.
@@ -130,13 +131,5 @@ mod tests {
         assert!(fit("linux/arm", "linux/arm/v7") > fit("linux/arm", "linux/arm/v6"));
         assert_eq!(fit("linux/arm/v6", "linux/arm/v7"), None);
         assert!(fit("linux/amd64", "linux/amd64") > fit("linux/amd64", "linux/amd64/v2"));
-    }
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }

@@ -115,5 +115,7 @@ impl Item {
 fn style(template: &str) -> ProgressStyle {
     // A template is wrong or right for ever; the plain bar will do.
     let style = ProgressStyle::with_template(template);
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    style
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }

@@ -16,7 +16,7 @@ use super::manifest::{self, Descriptor, Document, Manifest};
 use super::platform::Platform;
 use super::progress::{Item, Progress};
 use super::{RegistryError, crew};
-use crate::image::{ImageId, ImportLimits, Layer, OciConfig, Reference, Store};
+use crate::image::{ImageId, Layer, Limits, OciConfig, Reference, Store};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,11 +76,18 @@ impl Pull<'_> {
             stop: AtomicBool::new(false),
         };
         let what = reference.to_string();
-        let top = work.repository.document(reference.digest().unwrap_or(reference.tag()), &what)?;
+        let top = work
+            .repository
+            .document(reference.digest().unwrap_or(reference.tag()), &what)?;
         let digest = top.digest.clone();
         let (fetched, manifest) = self.manifest(&work, top)?;
-        let shown = if reference.digest().is_some() { digest.as_str() } else { reference.tag() };
-        self.progress.line(format_args!("{shown}: Pulling from {name}"));
+        let shown = if reference.digest().is_some() {
+            digest.as_str()
+        } else {
+            reference.tag()
+        };
+        self.progress
+            .line(format_args!("{shown}: Pulling from {name}"));
         let config = self.blob(&work, &manifest.config, format!("configuration of {what}"))?;
         let config = config.whole(LONGEST_CONFIG)?;
         let (diff_ids, other_platform) = self.check(&work, &config, &manifest)?;
@@ -92,7 +99,7 @@ impl Pull<'_> {
         if reference.digest().is_none() {
             self.store.tag(&id, reference)?;
         }
-        self.store.tag(&id, &at_digest(reference, &digest)?)?;
+        self.store.tag(&id, &reference.at_digest(digest.hex()))?;
         drop(layers);
         work.known.keep(&id, &fetched.kind, &fetched.bytes)?;
         work.known.prune(self.store);
@@ -104,8 +111,26 @@ impl Pull<'_> {
         })
     }
 
+    /// All tags of a name's repository.
+    ///
+    /// # Errors
+    /// The registry does not tell them.
+    pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, RegistryError> {
+        let (_, name) = reference.place();
+        let repository = Repository {
+            client: self.client,
+            name: &name,
+            scope: &format!("repository:{name}:pull"),
+        };
+        repository.tags(reference.name())
+    }
+
     /// The manifest itself, by way of an index or not.
-    fn manifest(&self, work: &Work<'_>, top: Fetched) -> Result<(Fetched, Manifest), RegistryError> {
+    fn manifest(
+        &self,
+        work: &Work<'_>,
+        top: Fetched,
+    ) -> Result<(Fetched, Manifest), RegistryError> {
         let what = work.reference.to_string();
         let wrong = |why: String| RegistryError::Wrong {
             what: what.clone(),
@@ -119,15 +144,19 @@ impl Pull<'_> {
             Document::Index(members) => members,
         };
         let platform = self.platform.clone().unwrap_or_else(Platform::own);
-        let chosen = manifest::choose(members, &platform).ok_or_else(|| RegistryError::Platform {
-            what: what.clone(),
-            platform: platform.to_string(),
-            there: manifest::platforms(members),
-        })?;
+        let chosen =
+            manifest::choose(members, &platform).ok_or_else(|| RegistryError::Platform {
+                what: what.clone(),
+                platform: platform.to_string(),
+                there: manifest::platforms(members),
+            })?;
         let fetched = work.repository.document(chosen.digest.as_str(), &what)?;
         if fetched.bytes.len() as u64 != chosen.size {
             let came = fetched.bytes.len();
-            return Err(wrong(format!("its manifest has {came} bytes, but its index says {}", chosen.size)));
+            return Err(wrong(format!(
+                "its manifest has {came} bytes, but its index says {}",
+                chosen.size
+            )));
         }
         match &fetched.document {
             Document::Manifest(manifest) => {
@@ -144,7 +173,11 @@ impl Pull<'_> {
         wanted: &Descriptor,
         what: String,
     ) -> Result<Blob<'a>, RegistryError> {
-        let Repository { client, name, scope } = work.repository;
+        let Repository {
+            client,
+            name,
+            scope,
+        } = work.repository;
         Ok(Blob::new(client, name, scope, wanted, what))
     }
 
@@ -164,13 +197,21 @@ impl Pull<'_> {
             .map_err(|e| wrong(format!("its configuration cannot be read: {e}")))?;
         let (said, there) = (config.rootfs.diff_ids.len(), manifest.layers.len());
         if said != there {
-            return Err(wrong(format!("its configuration tells of {said} layers, its manifest of {there}")));
+            return Err(wrong(format!(
+                "its configuration tells of {said} layers, its manifest of {there}"
+            )));
         }
         let digits = |id: &String| {
-            let digest = Digest::parse(id).ok_or_else(|| wrong("a diff id is no digest of sha256".to_owned()));
+            let digest = Digest::parse(id)
+                .ok_or_else(|| wrong("a diff id is no digest of sha256".to_owned()));
             digest.map(|digest| digest.hex().to_owned())
         };
-        let diff_ids = config.rootfs.diff_ids.iter().map(digits).collect::<Result<_, _>>()?;
+        let diff_ids = config
+            .rootfs
+            .diff_ids
+            .iter()
+            .map(digits)
+            .collect::<Result<_, _>>()?;
         let own = Platform {
             os: config.os,
             architecture: config.architecture,
@@ -190,7 +231,12 @@ impl Pull<'_> {
     }
 
     /// Brings one layer into the store.
-    fn layer(&self, work: &Work<'_>, diff_id: &str, wanted: &Descriptor) -> Result<Layer, RegistryError> {
+    fn layer(
+        &self,
+        work: &Work<'_>,
+        diff_id: &str,
+        wanted: &Descriptor,
+    ) -> Result<Layer, RegistryError> {
         let item = self.progress.layer(wanted.digest.short());
         let place = place(self.client.host().name(), work.repository.name);
         let there = |item: Item, layer: Layer| {
@@ -215,7 +261,9 @@ impl Pull<'_> {
             ended: false,
         };
         let fault = stream.blob.fault();
-        let added = self.store.add_layer(&mut stream, &what, Some(diff_id), ImportLimits::default());
+        let added = self
+            .store
+            .add_layer(&mut stream, &what, Some(diff_id), Limits::default());
         let layer = match added {
             Ok(added) => added.layer,
             Err(error) => return Err(fault.take().unwrap_or_else(|| error.into())),
@@ -247,9 +295,4 @@ impl Read for Stream<'_> {
         }
         Ok(read)
     }
-}
-
-/// The name with a digest instead of its tag.
-pub(super) fn at_digest(reference: &Reference, digest: &Digest) -> Result<Reference, RegistryError> {
-    Ok(format!("{}@{digest}", reference.name()).parse()?)
 }

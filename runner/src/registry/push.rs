@@ -14,7 +14,6 @@ use super::digest::Digest;
 use super::known::{Known, Seen, place};
 use super::manifest::{self, Descriptor, Document};
 use super::progress::{Item, Progress};
-use super::pull::at_digest;
 use super::upload::{Mounted, Session, Target};
 use super::{RegistryError, crew};
 use crate::image::{Layer, Reference, Store};
@@ -75,22 +74,29 @@ impl Push<'_> {
         };
         let record = self.store.find(&reference.to_string())?;
         let config = self.store.config_bytes(&record.id)?;
-        let held = record.layers.iter().map(|id| self.hold(id)).collect::<Result<Vec<_>, _>>()?;
+        let held = record
+            .layers
+            .iter()
+            .map(|id| self.hold(id))
+            .collect::<Result<Vec<_>, _>>()?;
         let layers = crew::each(held.len(), &work.stop, |at| self.layer(&work, &held[at]))?;
         self.config(&work, &config)?;
         let (kind, bytes) = document(&work.known, &record.id, &config, &layers);
         let pushed = self.manifest(&work, &kind, &bytes)?;
         work.known.keep(&record.id, &kind, &bytes)?;
-        self.store.tag(&record.id, &at_digest(reference, &pushed.digest)?)?;
+        self.store
+            .tag(&record.id, &reference.at_digest(pushed.digest.hex()))?;
         work.known.prune(self.store);
         Ok(pushed)
     }
 
     fn hold(&self, diff_id: &str) -> Result<Layer, RegistryError> {
-        self.store.layer(diff_id)?.ok_or_else(|| RegistryError::Wrong {
-            what: format!("layer {diff_id}"),
-            why: "it is missing in the store".to_owned(),
-        })
+        self.store
+            .layer(diff_id)?
+            .ok_or_else(|| RegistryError::Wrong {
+                what: format!("layer {diff_id}"),
+                why: "it is missing in the store".to_owned(),
+            })
     }
 
     /// Sees to it that the registry has a layer; gives its packed form there.
@@ -127,8 +133,15 @@ impl Push<'_> {
     }
 
     /// A packed form that the repository has, those that were seen there first.
-    fn there(&self, target: &Target<'_>, here: &str, seen: &[Seen]) -> Result<Option<Descriptor>, RegistryError> {
-        let (own, others): (Vec<_>, Vec<_>) = seen.iter().partition(|seen| seen.places.iter().any(|place| place == here));
+    fn there(
+        &self,
+        target: &Target<'_>,
+        here: &str,
+        seen: &[Seen],
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let (own, others): (Vec<_>, Vec<_>) = seen
+            .iter()
+            .partition(|seen| seen.places.iter().any(|place| place == here));
         for seen in own.into_iter().chain(others).take(CANDIDATES) {
             if target.has(&seen.blob.digest)? {
                 return Ok(Some(seen.blob.clone()));
@@ -147,12 +160,20 @@ impl Push<'_> {
         seen: &[Seen],
     ) -> Result<(Option<(Descriptor, String)>, Option<Session>), RegistryError> {
         let prefix = format!("{}/", self.client.host().name());
-        let places = seen.iter().flat_map(|seen| seen.places.iter().rev().map(move |place| (&seen.blob, place)));
+        let places = seen.iter().flat_map(|seen| {
+            seen.places
+                .iter()
+                .rev()
+                .map(move |place| (&seen.blob, place))
+        });
         let ours = places.filter_map(|(blob, place)| Some((blob, place.strip_prefix(&prefix)?)));
         let mut session = None;
         for (blob, from) in ours.filter(|(_, from)| *from != work.name).take(CANDIDATES) {
             let scope = format!("{} repository:{from}:pull", work.scope);
-            match self.target(work, what, &scope).begin(Some((&blob.digest, from))) {
+            match self
+                .target(work, what, &scope)
+                .begin(Some((&blob.digest, from)))
+            {
                 Ok(Mounted::Yes) => return Ok((Some((blob.clone(), from.to_owned())), None)),
                 Ok(Mounted::No(begun)) => session = Some(begun),
                 // Who may not read there sends it himself.
@@ -221,11 +242,19 @@ impl Push<'_> {
         let response = self.client.send(&ask)?;
         let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
         let response = self.client.expect(response, &what, &wanted)?;
-        let told = response.headers().get("docker-content-digest").and_then(|told| told.to_str().ok());
-        if let Some(told) = told.filter(|told| told.starts_with("sha256:") && *told != digest.as_str()) {
+        let told = response
+            .headers()
+            .get("docker-content-digest")
+            .and_then(|told| told.to_str().ok());
+        if let Some(told) =
+            told.filter(|told| told.starts_with("sha256:") && *told != digest.as_str())
+        {
             return Err(RegistryError::Wrong {
                 what,
-                why: format!("sent as {digest}, but the registry calls it {}", super::error::tame(told)),
+                why: format!(
+                    "sent as {digest}, but the registry calls it {}",
+                    super::error::tame(told)
+                ),
             });
         }
         Ok(Pushed {
@@ -258,10 +287,16 @@ fn lost(client: &Client, what: &str) -> RegistryError {
 /// OCI's, if a layer is packed as only that knows).
 fn document(known: &Known, id: &str, config: &[u8], layers: &[Descriptor]) -> (String, Vec<u8>) {
     if let Some((kind, bytes)) = known.manifest(id) {
-        let digests = |layers: &[Descriptor]| layers.iter().map(|layer| layer.digest.clone()).collect::<Vec<_>>();
+        let digests = |layers: &[Descriptor]| {
+            layers
+                .iter()
+                .map(|layer| layer.digest.clone())
+                .collect::<Vec<_>>()
+        };
         match Document::parse(&bytes, Some(&kind)) {
             Ok(Document::Manifest(kept))
-                if digests(&kept.layers) == digests(layers) && kept.config.digest == Digest::of(config) =>
+                if digests(&kept.layers) == digests(layers)
+                    && kept.config.digest == Digest::of(config) =>
             {
                 return (kind, bytes);
             }

@@ -32,7 +32,7 @@ pub(super) struct Target<'a> {
 /// Why a piece did not arrive.
 enum Lost {
     /// The registry knows nothing of the upload: it must begin anew.
-    Upload(RegistryError),
+    Upload,
     /// For good.
     For(RegistryError),
 }
@@ -57,11 +57,16 @@ impl Target<'_> {
     /// Whether the repository has some content.
     pub(super) fn has(&self, digest: &Digest) -> Result<bool, RegistryError> {
         let at = format!("/v2/{}/blobs/{digest}", self.repository);
-        let response = self.client.send(&Ask::new(Method::HEAD, at, self.scope, self.what))?;
+        let response = self
+            .client
+            .send(&Ask::new(Method::HEAD, at, self.scope, self.what))?;
         match response.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => self.client.expect(response, self.what, &[StatusCode::OK]).map(|_| true),
+            _ => self
+                .client
+                .expect(response, self.what, &[StatusCode::OK])
+                .map(|_| true),
         }
     }
 
@@ -82,7 +87,9 @@ impl Target<'_> {
             return Ok(Mounted::Yes);
         }
         let least = response.headers().get("oci-chunk-min-length");
-        let least = least.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let least = least
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
         Ok(Mounted::No(Session {
             at: self.next(self.client.base(), &response)?,
             piece: PIECE.max(least).min(LARGEST_PIECE),
@@ -108,19 +115,23 @@ impl Target<'_> {
             let last = piece.len() < session.piece;
             if last && offset == 0 {
                 let digest = hasher.finish();
-                return self.finish(&session, &digest, &piece).map(|done| done.then_some((digest, piece.len() as u64)));
+                return self
+                    .finish(&session, &digest, &piece)
+                    .map(|done| done.then_some((digest, piece.len() as u64)));
             }
             if !piece.is_empty() {
                 match self.piece(&mut session, offset, &piece) {
                     Ok(()) => {}
-                    Err(Lost::Upload(_)) => return Ok(None),
+                    Err(Lost::Upload) => return Ok(None),
                     Err(Lost::For(error)) => return Err(error),
                 }
                 offset += piece.len() as u64;
             }
             if last {
                 let digest = hasher.finish();
-                return self.finish(&session, &digest, &[]).map(|done| done.then_some((digest, offset)));
+                return self
+                    .finish(&session, &digest, &[])
+                    .map(|done| done.then_some((digest, offset)));
             }
         }
     }
@@ -147,7 +158,10 @@ impl Target<'_> {
                 .body(rest)
                 .once();
             let error = match self.client.send(&ask) {
-                Ok(response) if [StatusCode::ACCEPTED, StatusCode::NO_CONTENT].contains(&response.status()) => {
+                Ok(response)
+                    if [StatusCode::ACCEPTED, StatusCode::NO_CONTENT]
+                        .contains(&response.status()) =>
+                {
                     session.at = self.next(&session.at, &response).map_err(Lost::For)?;
                     return Ok(());
                 }
@@ -156,10 +170,14 @@ impl Target<'_> {
                     let error = self.client.expect(response, self.what, &[]).err();
                     let error = error.unwrap_or_else(|| self.odd("the registry lost its answer"));
                     if status == StatusCode::NOT_FOUND {
-                        return Err(Lost::Upload(error));
+                        return Err(Lost::Upload);
                     }
                     let may_help = status.is_server_error()
-                        || [StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+                        || [
+                            StatusCode::RANGE_NOT_SATISFIABLE,
+                            StatusCode::TOO_MANY_REQUESTS,
+                        ]
+                        .contains(&status);
                     if !may_help {
                         return Err(Lost::For(error));
                     }
@@ -174,12 +192,16 @@ impl Target<'_> {
             sleep(pause(attempt));
             let there = self.arrived(session).map_err(Lost::For)?;
             let Some(there) = there.and_then(|there| there.checked_sub(offset)) else {
-                return Err(Lost::Upload(error));
+                return Err(Lost::Upload);
             };
             sent = match usize::try_from(there) {
                 Ok(there) if there == piece.len() => return Ok(()),
                 Ok(there) if there < piece.len() => there,
-                _ => return Err(Lost::For(self.odd("the registry says it has more than was sent"))),
+                _ => {
+                    return Err(Lost::For(
+                        self.odd("the registry says it has more than was sent"),
+                    ));
+                }
             };
         }
     }
@@ -191,20 +213,39 @@ impl Target<'_> {
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let response = self.client.expect(response, self.what, &[StatusCode::NO_CONTENT, StatusCode::OK])?;
-        let range = response.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+        let response = self.client.expect(
+            response,
+            self.what,
+            &[StatusCode::NO_CONTENT, StatusCode::OK],
+        )?;
+        let range = response
+            .headers()
+            .get(header::RANGE)
+            .and_then(|range| range.to_str().ok());
         let last = range.and_then(|range| range.rsplit_once('-')?.1.parse::<u64>().ok());
         if response.headers().contains_key(header::LOCATION) {
             session.at = self.next(&session.at, &response)?;
         }
         // `0-0` stands for nothing, too; nobody sends a single byte.
-        Ok(Some(last.filter(|last| *last > 0).map_or(0, |last| last.saturating_add(1))))
+        Ok(Some(
+            last.filter(|last| *last > 0)
+                .map_or(0, |last| last.saturating_add(1)),
+        ))
     }
 
     /// Ends an upload; false when the registry has lost it.
-    fn finish(&self, session: &Session, digest: &Digest, rest: &[u8]) -> Result<bool, RegistryError> {
+    fn finish(
+        &self,
+        session: &Session,
+        digest: &Digest,
+        rest: &[u8],
+    ) -> Result<bool, RegistryError> {
         let mut at = session.at.to_string();
-        at.push(if session.at.query().is_some() { '&' } else { '?' });
+        at.push(if session.at.query().is_some() {
+            '&'
+        } else {
+            '?'
+        });
         at += &format!("digest={}", super::token::escape(digest.as_str()));
         let ask = Ask::new(Method::PUT, at, self.scope, self.what)
             .header(header::CONTENT_TYPE, "application/octet-stream")
@@ -214,7 +255,8 @@ impl Target<'_> {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(true),
             Ok(response) if response.status() == StatusCode::NO_CONTENT => Ok(true),
             Ok(response) => {
-                let lost = response.status().is_server_error() || response.status() == StatusCode::NOT_FOUND;
+                let lost = response.status().is_server_error()
+                    || response.status() == StatusCode::NOT_FOUND;
                 let error = self.client.expect(response, self.what, &[]).err();
                 match error {
                     Some(error) if !lost => Err(error),
@@ -229,9 +271,14 @@ impl Target<'_> {
 
     /// Where the next request of an upload goes.
     fn next(&self, from: &Uri, response: &Response) -> Result<Uri, RegistryError> {
-        let place = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
+        let place = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|place| place.to_str().ok());
         let place = place.ok_or_else(|| self.odd("the registry does not say where to send it"))?;
-        self.client.address(from, place).map_err(|why| self.odd(&why))
+        self.client
+            .address(from, place)
+            .map_err(|why| self.odd(&why))
     }
 
     fn odd(&self, why: &str) -> RegistryError {
