@@ -13,6 +13,8 @@
 //!   work ── what the worker processes of the concurrency tests agree upon
 //!   programs, process ── where our binaries are; running them with a time limit
 //!   container ── one `runner` state directory and its calls
+//!   httpd ── a web server that answers what a test tells it to
+//!   registry ── images as registries keep them, and Debian's docker-registry
 //!   terminal ── a program on a terminal of the test's own
 //!   source ── a reader of Rust text for tidy.rs
 //!   sys ── the few system calls that need `unsafe`
@@ -22,11 +24,13 @@
 #![allow(clippy::unwrap_used)] // a harness that fails shall panic with the place
 
 pub mod container;
+pub mod httpd;
 pub mod layers;
 pub mod lowers;
 pub mod mounts;
 pub mod operations;
 pub mod process;
+pub mod registry;
 pub mod scratch;
 pub mod sequences;
 pub mod snapshot;
