@@ -9,7 +9,7 @@
 //!   any command, over control.sock (or still over the pair):
 //!     Attach + pipes ─>                <─ Done
 //!     Signal, Resize, Unread ─>        no answer
-//!     Kill, Pause, Resume, ... ─>      <─ Done, or Refused
+//!     Kill, Pause, Connect, … ─>       <─ Done, or Refused
 //!     Exec + pipes ─>                  a process of its own answers from now on:
 //!     Signal, Resize ─>                <─ Terminal, Started, Exited, or Failed
 //!     Stop, Wait ─>
@@ -24,6 +24,7 @@
 use super::spec::{Limits, Restart};
 use crate::init::TerminalSize;
 use crate::logs::Stream;
+use crate::network::Join;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -72,6 +73,10 @@ pub(super) enum Request {
         /// Its restart policy.
         restart: Restart,
     },
+    /// Be on one more network.
+    Connect(Join),
+    /// Be no longer on a network, by name or id.
+    Disconnect(String),
     /// Run another command in the container; the pipes come along, all three or none.
     Exec(Exec),
 }

@@ -13,6 +13,8 @@
 //!     Leftover::remove   interfaces that did not go by themselves
 //! ```
 //!
+//! What changes while it runs is in [`super::connect`].
+//!
 //! [`release`] undoes the same for a container whose monitor was killed.
 
 use super::caretaker;
@@ -57,10 +59,10 @@ pub struct Wanted<'a> {
 /// A container's place on its networks, for as long as it runs.
 #[derive(Debug)]
 pub struct Attachment {
-    root: PathBuf,
-    container: String,
-    table: Option<Table>,
-    relay: Option<Relay>,
+    pub(super) root: PathBuf,
+    pub(super) container: String,
+    pub(super) table: Option<Table>,
+    pub(super) relay: Option<Relay>,
     plugs: Vec<Plug>,
     interfaces: Vec<Interface>,
     own: bool,
@@ -69,11 +71,11 @@ pub struct Attachment {
 
 /// An interface that is to be made between a bridge and the container.
 #[derive(Debug)]
-struct Plug {
-    endpoint: Endpoint,
-    bridge: u32,
+pub(super) struct Plug {
+    pub(super) endpoint: Endpoint,
+    pub(super) bridge: u32,
     /// The port may send back what came from it.
-    hairpin: bool,
+    pub(super) hairpin: bool,
 }
 
 /// Interfaces of a container that has ended. The kernel removes them with its namespace, if that
@@ -112,7 +114,8 @@ impl Attachment {
 
     fn fill(&mut self, wanted: &Wanted<'_>) -> Result<(), NetworkError> {
         let joins = match &wanted.settings.source {
-            Source::Networks(joins) => joins,
+            // Taken off all of them, it has loopback alone.
+            Source::Networks(joins) if !joins.is_empty() => joins,
             // It sees the other one's files.
             Source::Container(_) => return Ok(()),
             _ => return write_files(wanted, &[], self.gateway(), &mut self.notices),
@@ -162,10 +165,12 @@ impl Attachment {
         missing.make(table, &locked.state)?;
         let forwards6 = self.allow_forwarding(&locked.state, wanted.container)?;
         let hairpin = !publish.is_empty() && bridges_are_filtered();
-        for (place, (network, endpoint)) in locked.state.of(wanted.container).enumerate() {
-            let first = place == 0 && !network.internal;
+        let main = locked.state.main_of(wanted.container);
+        let main = main.map(|(network, _)| network.id.as_str());
+        for (network, endpoint) in locked.state.of(wanted.container) {
+            let leads_out = main == Some(network.id.as_str());
             self.interfaces
-                .push(interface(network, endpoint, first, forwards6));
+                .push(interface(network, endpoint, leads_out, forwards6));
             self.plugs.push(Plug {
                 endpoint: endpoint.clone(),
                 bridge: missing.index(network)?,
@@ -181,7 +186,11 @@ impl Attachment {
     }
 
     /// Whether IPv6 is forwarded, too.
-    fn allow_forwarding(&mut self, state: &State, container: &str) -> Result<bool, NetworkError> {
+    pub(super) fn allow_forwarding(
+        &mut self,
+        state: &State,
+        container: &str,
+    ) -> Result<bool, NetworkError> {
         let outward = |(network, _): &(&Network, &Endpoint)| !network.internal;
         if !state.of(container).any(|each| outward(&each)) {
             return Ok(false);
@@ -308,7 +317,7 @@ fn take_off(
     Ok(Leftover { interfaces })
 }
 
-fn add_endpoint(
+pub(super) fn add_endpoint(
     state: &mut State,
     wanted: &Wanted<'_>,
     join: &Join,
@@ -342,7 +351,7 @@ fn add_endpoint(
 }
 
 /// All that is to be published.
-fn publish(settings: &Settings) -> Vec<Publish> {
+pub(super) fn publish(settings: &Settings) -> Vec<Publish> {
     let mut all = settings.publish.clone();
     if settings.publish_all {
         // What was published by itself already has its port.
@@ -362,31 +371,29 @@ fn publish(settings: &Settings) -> Vec<Publish> {
     all
 }
 
-/// Binds the ports, and writes them to the container's first endpoint.
-fn publish_ports(
+/// Binds the ports, and writes them to the endpoint that they lead to.
+pub(super) fn publish_ports(
     state: &mut State,
     container: &str,
     publish: &[Publish],
 ) -> Result<Relay, NetworkError> {
-    let Some((_, first)) = state.of(container).next() else {
+    let Some((network, main)) = state.main_of(container) else {
         return Err(NetworkError::NoNetwork(container.to_owned()));
     };
+    let id = network.id.clone();
     let ports = Ports {
         publish,
-        address: first.address,
-        address6: first.address6,
+        address: main.address,
+        address6: main.address6,
         ipv6: forwarding::has_ipv6(),
     };
     let (relay, published) = Relay::start(&ports).map_err(|error| {
         let owner = owner(state, &error);
         error.owned_by(owner)
     })?;
-    let mut all = state
-        .networks
-        .iter_mut()
-        .flat_map(|network| &mut network.endpoints);
-    if let Some(first) = all.find(|endpoint| endpoint.container == container) {
-        first.ports = published;
+    let mut endpoints = state.find_mut(&id)?.endpoints.iter_mut();
+    if let Some(main) = endpoints.find(|endpoint| endpoint.container == container) {
+        main.ports = published;
     }
     Ok(relay)
 }
@@ -416,7 +423,9 @@ fn overlaps(left: SocketAddr, right: SocketAddr) -> bool {
     left.port() == right.port() && (any || left.ip() == right.ip())
 }
 
-fn published_elements<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Vec<nft::Element> {
+pub(super) fn published_elements<'a>(
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+) -> Vec<nft::Element> {
     let one = |endpoint: &Endpoint| nft::published(&endpoint.ports, &endpoint_addresses(endpoint));
     endpoints.into_iter().flat_map(one).collect()
 }
@@ -433,8 +442,8 @@ fn endpoint_addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
         .collect()
 }
 
-/// The endpoint as the container sees it; only the first network leads to the rest of the world.
-fn interface(
+/// The endpoint as the container sees it; only one of its networks leads to the rest of the world.
+pub(super) fn interface(
     network: &Network,
     endpoint: &Endpoint,
     leads_out: bool,
@@ -444,7 +453,7 @@ fn interface(
     let v6 = endpoint.address6.zip(network.subnet6);
     let v6 = v6.and_then(|(address, net)| IpNet::new(IpAddr::V6(address), net.prefix_len()).ok());
     let mut gateways = Vec::new();
-    if leads_out {
+    if leads_out && !network.internal {
         gateways.push(IpAddr::V4(network.gateway));
         let v6 = network
             .gateway6
@@ -458,7 +467,7 @@ fn interface(
     }
 }
 
-fn plug_in(socket: &mut Socket, plug: &Plug, pid: i32) -> Result<(), NetworkError> {
+pub(super) fn plug_in(socket: &mut Socket, plug: &Plug, pid: i32) -> Result<(), NetworkError> {
     let endpoint = &plug.endpoint;
     let requests = || {
         let veth = Veth {
@@ -485,7 +494,7 @@ fn plug_in(socket: &mut Socket, plug: &Plug, pid: i32) -> Result<(), NetworkErro
     made.map_err(|Refusal { what, source }| NetworkError::kernel(what, source))
 }
 
-fn remove_interface(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
+pub(super) fn remove_interface(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
     let found = link::index(socket, name);
     if found
         .map_err(|source| NetworkError::kernel(format!("look for {name}"), source))?
@@ -502,7 +511,7 @@ fn remove_interface(socket: &mut Socket, name: &str) -> Result<(), NetworkError>
 /// Whether packets that only cross a bridge are filtered, too. Then one that a container sends to
 /// itself by the machine's address is translated while it is still on the bridge, and has to go
 /// out where it came in.
-fn bridges_are_filtered() -> bool {
+pub(super) fn bridges_are_filtered() -> bool {
     let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     fs::read_to_string(setting).is_ok_and(|text| text.trim() != "0")
 }

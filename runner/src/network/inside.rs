@@ -66,17 +66,26 @@ impl Inside {
 
 /// Gives interfaces of the calling thread's namespace their addresses and routes, after loopback.
 pub(super) fn set_up(loopback: bool, interfaces: &[Interface]) -> Result<(), NetworkError> {
-    let refused = |Refusal { what, source }| NetworkError::kernel(what, source);
     let opened = Socket::route();
     let mut socket =
         opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    set_up_by(&mut socket, loopback, interfaces)
+}
+
+/// The same in the namespace that a socket was made in.
+pub(super) fn set_up_by(
+    socket: &mut Socket,
+    loopback: bool,
+    interfaces: &[Interface],
+) -> Result<(), NetworkError> {
+    let refused = |Refusal { what, source }| NetworkError::kernel(what, source);
     let mut requests = Vec::new();
     if loopback {
         requests.push(link::bring_up("lo", LOOPBACK));
     }
     for interface in interfaces {
         let name = &interface.name;
-        let index = link::index(&socket, name)
+        let index = link::index(socket, name)
             .and_then(|index| index.ok_or_else(|| io::ErrorKind::NotFound.into()))
             .map_err(|source| NetworkError::kernel(format!("find {name}"), source))?;
         // Up first: a route needs an interface that is.

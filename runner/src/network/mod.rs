@@ -6,6 +6,7 @@
 //!   attach ── puts a container on its networks and takes it off
 //!     │ inside ── the part that the container's first process does
 //!     │ relay ── binds the published ports, serves them on loopback
+//!     │ connect ── while it runs: on one more, off one
 //!     │ names ── lines in other containers' /etc/hosts
 //!   networks ── the default one, those of users
 //!     │ bridge ── up and down          caretaker ── takes down what is unused
@@ -22,6 +23,7 @@
 mod attach;
 mod bridge;
 mod caretaker;
+mod connect;
 mod files;
 mod forwarding;
 mod inside;
@@ -46,7 +48,7 @@ pub use inside::{Inside, Interface};
 pub use link::Mac;
 pub use networks::{NewNetwork, all, create, remove};
 pub use ports::{Exposed, Protocol, Publish, Published, Range};
-pub use settings::{Join, Settings, Source, check_network_name};
+pub use settings::{Join, Settings, Source, check_alias, check_network_name};
 pub use state::{DEFAULT, Endpoint, Network, State};
 
 use ipnet::Ipv4Net;

@@ -12,11 +12,12 @@
 //! price is a rewrite of each member's file when one comes or goes, in place, because the file is
 //! what the container's mount shows.
 
-use super::state::{Network, State};
+use super::state::{Endpoint, Network, State};
 use rustix::fs::{Mode, OFlags};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -33,8 +34,17 @@ pub(super) fn tell_members(state: &State, network: &Network) {
     }
     for member in &network.endpoints {
         let lines = lines_for(state, &member.container);
-        let _ = replace_part(&member.hosts, &lines);
+        let _ = replace_part(&member.hosts, &lines, &[]);
     }
+}
+
+/// Tells a container that it has left a network: neither others nor these addresses of its own are
+/// to be found there any more.
+pub(super) fn tell_left(state: &State, left: &Endpoint) {
+    let v6 = left.address6.map(IpAddr::V6);
+    let gone: Vec<_> = [IpAddr::V4(left.address)].into_iter().chain(v6).collect();
+    let lines = lines_for(state, &left.container);
+    let _ = replace_part(&left.hosts, &lines, &gone);
 }
 
 /// Everybody on the container's networks, itself too.
@@ -54,9 +64,9 @@ fn lines_for(state: &State, container: &str) -> String {
     lines
 }
 
-/// Replaces what follows the mark. One write, then the cut: a reader never sees less than the
+/// Replaces what follows the mark, and takes lines of the addresses in `gone` out of what is before it. One write, then the cut: a reader never sees less than the
 /// container's own part.
-fn replace_part(path: &Path, lines: &str) -> io::Result<()> {
+fn replace_part(path: &Path, lines: &str, gone: &[IpAddr]) -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let mut text = String::new();
@@ -65,7 +75,12 @@ fn replace_part(path: &Path, lines: &str) -> io::Result<()> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let own = text.find(MARK).unwrap_or(text.len());
-    let mut new = text.get(..own).unwrap_or_default().to_owned();
+    let is_gone = |line: &&str| {
+        let address = line.split_whitespace().next().unwrap_or_default();
+        gone.iter().any(|gone| address == gone.to_string())
+    };
+    let own = text.get(..own).unwrap_or_default().split_inclusive('\n');
+    let mut new: String = own.filter(|line| !is_gone(line)).collect();
     if !lines.is_empty() {
         if !new.is_empty() && !new.ends_with('\n') {
             new.push('\n');
@@ -89,17 +104,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = || std::fs::read_to_string(file.path()).unwrap();
         std::fs::write(file.path(), "127.0.0.1 localhost").unwrap();
-        replace_part(file.path(), "10.0.0.2\tweb\n").unwrap();
+        replace_part(file.path(), "10.0.0.2\tweb\n", &[]).unwrap();
         assert_eq!(
             text(),
             format!("127.0.0.1 localhost\n{MARK}10.0.0.2\tweb\n")
         );
-        replace_part(file.path(), "10.0.0.3\tb\n").unwrap();
+        replace_part(file.path(), "10.0.0.3\tb\n", &[]).unwrap();
         assert_eq!(text(), format!("127.0.0.1 localhost\n{MARK}10.0.0.3\tb\n"));
-        replace_part(file.path(), "").unwrap();
+        replace_part(file.path(), "", &[]).unwrap();
         assert_eq!(text(), "127.0.0.1 localhost\n");
+        std::fs::write(file.path(), "10.0.0.20\ta\n10.0.0.2\tb\n").unwrap();
+        replace_part(file.path(), "", &["10.0.0.2".parse().unwrap()]).unwrap();
+        assert_eq!(text(), "10.0.0.20\ta\n");
         std::fs::write(file.path(), vec![b'x'; 2 << 20]).unwrap();
-        assert!(replace_part(file.path(), "10.0.0.2\tweb\n").is_err());
-        assert!(replace_part(Path::new("/no/such/file"), "").is_err());
+        assert!(replace_part(file.path(), "10.0.0.2\tweb\n", &[]).is_err());
+        assert!(replace_part(Path::new("/no/such/file"), "", &[]).is_err());
     }
 }

@@ -160,15 +160,21 @@ impl State {
         all.map(|endpoint| endpoint.container.as_str())
     }
 
-    /// What a container has, network by network.
-    pub fn of<'a>(
-        &'a self,
-        container: &'a str,
-    ) -> impl Iterator<Item = (&'a Network, &'a Endpoint)> {
-        self.networks.iter().filter_map(move |network| {
-            let endpoint = network.endpoint(container)?;
-            Some((network, endpoint))
-        })
+    /// What a container has, network by network, in the order of its interfaces.
+    pub fn of(&self, container: &str) -> impl Iterator<Item = (&Network, &Endpoint)> + use<'_> {
+        let all = self.networks.iter();
+        let mut all: Vec<_> = all
+            .filter_map(|network| Some((network, network.endpoint(container)?)))
+            .collect();
+        all.sort_by_key(|(_, endpoint)| endpoint.number());
+        all.into_iter()
+    }
+
+    /// What leads a container to the rest of the world, and from there to its published ports: the
+    /// first of its networks that has a way out, or else the first.
+    pub fn main_of(&self, container: &str) -> Option<(&Network, &Endpoint)> {
+        let leads_out = self.of(container).find(|(network, _)| !network.internal);
+        leads_out.or_else(|| self.of(container).next())
     }
 
     /// Finds a network by name, id or unique beginning of an id.
@@ -201,6 +207,14 @@ impl State {
         let idle = |network: &Network| network.interface.is_some() && network.endpoints.is_empty();
         let empty = self.table.is_some() && self.containers().next().is_none();
         empty || self.networks.iter().any(idle)
+    }
+}
+
+impl Endpoint {
+    /// The container's interfaces are numbered.
+    pub(super) fn number(&self) -> usize {
+        let digits = self.inside.trim_start_matches("eth");
+        digits.parse().unwrap_or(usize::MAX)
     }
 }
 

@@ -95,7 +95,8 @@ pub(in crate::cli) struct Args {
     /// Make the container's root file system read-only
     #[arg(long)]
     pub(in crate::cli) read_only: bool,
-    /// Network: bridge, none, host or container:NAME
+    /// Network: bridge, none, host, container:NAME, a network's name, or several networks, each
+    /// also as name=NAME[,alias=NAME][,ip=ADDRESS][,ip6=ADDRESS][,mac-address=ADDRESS]
     #[arg(long, alias = "net", value_name = "NETWORK")]
     pub(in crate::cli) network: Vec<String>,
     /// Address on the network
@@ -107,7 +108,7 @@ pub(in crate::cli) struct Args {
     /// Ethernet address on the network
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::cli) mac_address: Option<String>,
-    /// One more name on the networks
+    /// One more name on the (first) network
     #[arg(long, value_name = "NAME", alias = "net-alias")]
     pub(in crate::cli) network_alias: Vec<String>,
     /// Let a port of this machine lead to one of the container's: [ADDRESS:][PORT:]PORT[/udp]

@@ -16,6 +16,7 @@ mod volumes;
 pub(super) use environment::add as add_environment;
 pub(super) use flags::Args;
 pub(super) use labels::plain as plain_labels;
+pub(super) use network::alias;
 pub(super) use streams::{following, wanted_streams};
 
 use super::output;

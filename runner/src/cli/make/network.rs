@@ -5,7 +5,8 @@ use crate::container::home::Home;
 use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::network::{
-    Mac, NameServers, Settings, Source, parse_dns, parse_dns_option, parse_dns_search,
+    Join, Mac, NameServers, Settings, Source, check_alias, parse_dns, parse_dns_option,
+    parse_dns_search,
 };
 
 /// The validated network settings; `warn` is told of flags that the chosen network makes useless.
@@ -18,13 +19,8 @@ pub(super) fn settings(
     let mut source = Source::parse(&args.network)?;
     match &mut source {
         Source::Networks(joins) => {
-            for join in &mut *joins {
-                join.aliases.clone_from(&args.network_alias);
-            }
             if let Some(first) = joins.first_mut() {
-                first.address = args.ip;
-                first.address6 = args.ip6;
-                first.mac = args.mac_address.as_deref().map(mac).transpose()?;
+                complete(first, args)?;
             }
         }
         other => {
@@ -54,6 +50,45 @@ pub(super) fn settings(
         publish: publish.collect::<Result<_, _>>()?,
         publish_all: args.publish_all,
         expose: expose.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The flags of an only network are the first one's, where it does not tell by itself.
+fn complete(join: &mut Join, args: &Args) -> Result<()> {
+    let twice = [
+        ("--ip", args.ip.is_some() && join.address.is_some()),
+        ("--ip6", args.ip6.is_some() && join.address6.is_some()),
+        (
+            "--mac-address",
+            args.mac_address.is_some() && join.mac.is_some(),
+        ),
+        (
+            "--network-alias",
+            !args.network_alias.is_empty() && !join.aliases.is_empty(),
+        ),
+    ];
+    if let Some((flag, _)) = twice.iter().find(|(_, twice)| *twice) {
+        let network = &join.network;
+        return Err(Error::Usage(format!(
+            "{flag} is given twice: also in --network name={network},…"
+        )));
+    }
+    join.address = join.address.or(args.ip);
+    join.address6 = join.address6.or(args.ip6);
+    let given = args.mac_address.as_deref().map(mac).transpose()?;
+    join.mac = join.mac.or(given);
+    for name in &args.network_alias {
+        join.aliases.push(alias("--network-alias", name)?);
+    }
+    Ok(())
+}
+
+/// One more name of a container on a network.
+pub(in crate::cli) fn alias(flag: &'static str, text: &str) -> Result<String> {
+    check_alias(text).map_err(|why| Error::Value {
+        flag,
+        value: text.to_owned(),
+        why: why.to_owned(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! `runner network`: networks of containers. One file a verb.
 
+mod connect;
 mod create;
+mod disconnect;
 mod inspect;
 mod ls;
 pub(super) mod prune;
@@ -18,8 +20,12 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Put a container on a network, also while it runs
+    Connect(connect::Args),
     /// Make a network
     Create(create::Args),
+    /// Take a container off a network, also while it runs
+    Disconnect(disconnect::Args),
     /// Show all there is to know of networks
     Inspect(inspect::Args),
     /// List networks
@@ -34,8 +40,10 @@ enum Verb {
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     // Also puts right what killed monitors left of networks.
-    super::output::open_home(root)?;
+    let home = super::output::open_home(root)?;
     match &args.verb {
+        Verb::Connect(args) => connect::run(args, &home),
+        Verb::Disconnect(args) => disconnect::run(args, &home),
         Verb::Create(args) => create::run(args, root),
         Verb::Inspect(args) => inspect::run(args, root),
         Verb::Ls(args) => ls::run(args, root),

@@ -4,6 +4,7 @@ use super::super::directory::Directory;
 use super::super::protocol::{Attach, Ended, Event, Exec, Request, SOCKET};
 use super::super::spec::{Limits, Restart};
 use crate::error::{Error, Result};
+use crate::network::Join;
 use crate::sys::channel::{Channel, Received};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -65,6 +66,16 @@ impl Control {
     /// Thaws all processes.
     pub fn unpause(&self) -> Result<()> {
         self.ask(&Request::Unpause, &[])
+    }
+
+    /// Puts it on one more network.
+    pub fn join_network(&self, join: Join) -> Result<()> {
+        self.ask(&Request::Connect(join), &[])
+    }
+
+    /// Takes it off a network.
+    pub fn leave_network(&self, network: &str) -> Result<()> {
+        self.ask(&Request::Disconnect(network.to_owned()), &[])
     }
 
     /// Ends the container; returns when the monitor has gone.

@@ -22,7 +22,7 @@ use crate::init::{self, Stdio, TerminalSize, Waiting};
 use crate::mounts::inroot::Root;
 use crate::mounts::source::Sources;
 use crate::mounts::union::Served;
-use crate::network::{Attachment, Leftover, Source};
+use crate::network::{Attachment, Join, Leftover, Source, Wanted};
 use crate::sys::process::Child;
 use crate::sys::program;
 use rustix::event::PollFlags;
@@ -101,6 +101,24 @@ impl Life {
     /// The first process's handle.
     pub(super) fn init(&self) -> Option<BorrowedFd<'_>> {
         self.init.as_ref().map(|init| init.child.pidfd.as_fd())
+    }
+
+    /// Puts it on one more network.
+    pub(super) fn connect(&mut self, wanted: &Wanted<'_>, join: &Join) -> Result<()> {
+        let pid = self.pid();
+        match &mut self.network {
+            Some(network) => Ok(network.connect(wanted, join, pid)?),
+            None => Err(Error::MonitorDied),
+        }
+    }
+
+    /// Takes it off a network.
+    pub(super) fn disconnect(&mut self, name: &str) -> Result<()> {
+        let pid = self.pid();
+        match &mut self.network {
+            Some(network) => Ok(network.disconnect(name, pid)?),
+            None => Err(Error::MonitorDied),
+        }
     }
 
     /// Its control group.

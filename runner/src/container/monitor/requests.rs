@@ -1,10 +1,13 @@
 //! What peers ask of the monitor, one function each.
 
+use super::super::home::Home;
+use super::super::plan;
 use super::super::protocol::{Event, Request};
 use super::super::spec::{Limits, Restart};
 use super::super::state::Status;
 use super::oversee::Monitor;
 use crate::error::Result;
+use crate::network::{self, Join};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -37,6 +40,8 @@ impl Monitor {
             Request::Update { limits, restart } => self.update(peer, *limits, restart),
             Request::Attach(wanted) => said(self.attach(peer, wanted, fds)),
             Request::Kill(number) => self.kill(number),
+            Request::Connect(join) => self.connect(join),
+            Request::Disconnect(network) => self.disconnect(&network),
             Request::Pause => self.pause(),
             Request::Unpause => self.unpause(),
         };
@@ -102,6 +107,33 @@ impl Monitor {
         Ok(())
     }
 
+    /// The kernel first, here, too. While it waits for its next life, that will see to it.
+    fn connect(&mut self, join: Join) -> Result<(), String> {
+        let mut spec = self.spec.clone();
+        let state = said(network::all(self.directory.root()))?;
+        said(spec.network.join(&state, join.clone()))?;
+        if self.state.status.is_alive() {
+            let name = said(Home::of(&self.directory).name(&spec.id))?;
+            let wanted = plan::network(&spec, &name, &self.directory);
+            said(self.life.connect(&wanted, &join))?;
+        }
+        said(self.directory.set_spec(&spec))?;
+        self.spec = spec;
+        Ok(())
+    }
+
+    fn disconnect(&mut self, network: &str) -> Result<(), String> {
+        let mut spec = self.spec.clone();
+        let state = said(network::all(self.directory.root()))?;
+        said(spec.network.leave(&state, network))?;
+        if self.state.status.is_alive() {
+            said(self.life.disconnect(network))?;
+        }
+        said(self.directory.set_spec(&spec))?;
+        self.spec = spec;
+        Ok(())
+    }
+
     fn pause(&mut self) -> Result<(), String> {
         match self.state.status {
             Status::Running => {}
@@ -133,6 +165,6 @@ impl Monitor {
 }
 
 /// An error as the rest of a sentence about the container.
-fn said<E: std::fmt::Display>(done: Result<(), E>) -> Result<(), String> {
+fn said<T, E: std::fmt::Display>(done: Result<T, E>) -> Result<T, String> {
     done.map_err(|error| format!("refuses: {error}"))
 }

@@ -7,7 +7,7 @@
 use super::super::NetworkError;
 use super::super::ports::{Protocol, Publish, Published, Range};
 use super::Wanted;
-use rustix::net::sockopt::set_ipv6_v6only;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -222,8 +222,12 @@ fn open(
         if family == AddressFamily::INET6 {
             set_ipv6_v6only(&socket, true)?;
         }
+        // Connections of the relay before, which the kernel remembers for a minute, do not hold the
+        // port. Not for a socket that does not listen: two of those would not notice each other.
+        let listens = protocol == Protocol::Tcp && wanted.is_served(address);
+        set_socket_reuseaddr(&socket, listens)?;
         bind(&socket, &SocketAddr::new(address, port))?;
-        if protocol == Protocol::Tcp && wanted.is_served(address) {
+        if listens {
             listen(&socket, BACKLOG)?;
         }
         Ok(socket)
