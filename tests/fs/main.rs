@@ -15,6 +15,7 @@ mod limits;
 mod locks;
 mod names;
 mod packed;
+mod packing;
 mod places;
 mod privileges;
 mod programs;

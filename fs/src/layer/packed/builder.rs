@@ -22,7 +22,7 @@ use crate::marks::{WH_OPAQUE, WH_PREFIX, hidden_name};
 /// Symlinks followed on the way to one member.
 const FOLLOWED: u32 = 40;
 /// Longest path of a member, in bytes.
-const LONGEST_PATH: usize = 4095;
+pub(super) const LONGEST_PATH: usize = 4095;
 /// The root of the tree.
 const ROOT: u32 = 0;
 

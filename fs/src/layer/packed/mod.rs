@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   tar stream ──writer──> crate archive ──> builder ──> NAME.lfs     format: its bytes
+//!   directory ──source──> a tar stream
 //!   NAME.lfs ──reader──> Pack: lookups in the mapped index, data in pieces of the tar
 //! ```
 
 mod builder;
 pub mod format;
 pub mod reader;
+mod source;
 #[cfg(test)]
 mod tests;
 pub mod writer;
 
 pub use reader::Pack;
-pub use writer::{Limits, Packed, pack};
+pub use source::{Skipped, archive_directory};
+pub use writer::{Limits, Packed, pack, pack_directory};

@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use archive::{Archive, Damage, Kind, Member};
@@ -19,6 +20,7 @@ use zerocopy::IntoBytes;
 
 use super::builder::{Builder, Content, Object};
 use super::format::Extent;
+use super::source::{Skipped, archive_directory};
 use crate::error::PackError;
 
 const CHUNK: usize = 256 << 10;
@@ -71,13 +73,68 @@ pub fn pack(
     output: &mut File,
     limits: Limits,
 ) -> Result<Packed, PackError> {
+    let (packed, hashed) = streamed(origin, output, limits, |chunks| inflate(input, chunks));
+    let mut packed = packed?;
+    (packed.digest, packed.input) = hashed.map_err(|why| PackError::Input {
+        origin: origin.to_owned(),
+        why: why.to_string(),
+    })?;
+    Ok(packed)
+}
+
+/// Packs all below `directory`, as [`archive_directory`] writes it, into the empty file `output`, which
+/// may lie in it and is left out. Nothing is flushed to disk. Digest and length of the input are those of
+/// the archive.
+///
+/// # Errors
+/// Those of [`archive_directory`]; more than `limits`; the output cannot be written.
+pub fn pack_directory(
+    directory: &Path,
+    omit: &[(u64, u64)],
+    output: &mut File,
+    limits: Limits,
+    skipped: &mut Skipped<'_>,
+) -> Result<Packed, PackError> {
+    let stat = rustix::fs::fstat(&*output).map_err(|errno| PackError::Write {
+        source: errno.into(),
+    })?;
+    let omit = [omit, &[(stat.st_dev, stat.st_ino)]].concat();
+    let origin = directory.display().to_string();
+    let (packed, archived) = streamed(&origin, output, limits, |chunks| {
+        archive_directory(directory, &omit, chunks, skipped)?;
+        Ok(())
+    });
+    match (packed, archived) {
+        (Ok(packed), Ok(())) => Ok(Packed {
+            digest: packed.diff_id,
+            input: packed.archive,
+            ..packed
+        }),
+        // Whoever reads stops at what the other could not write, and the other way round.
+        (_, Err(error @ (PackError::Io { .. } | PackError::Input { .. }))) => Err(error),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// Takes the archive that `give` gives, in a thread of its own.
+fn streamed<T: Send>(
+    origin: &str,
+    output: &mut File,
+    limits: Limits,
+    give: impl FnOnce(Chunks) -> T + Send,
+) -> (Result<Packed, PackError>, T) {
     std::thread::scope(|scope| {
-        let (send, chunks) = sync_channel(CHUNKS);
-        let (give_back, spare) = sync_channel(CHUNKS);
-        let inflater = scope.spawn(move || inflate(input, &send, &spare));
+        let (send, from) = sync_channel(CHUNKS);
+        let (back, spare) = sync_channel(CHUNKS);
+        let chunks = Chunks {
+            send,
+            spare,
+            chunk: Vec::new(),
+        };
+        let giver = scope.spawn(move || give(chunks));
         let tee = Tee {
-            from: chunks,
-            back: give_back,
+            from,
+            back,
             chunk: Vec::new(),
             at: 0,
             output,
@@ -88,33 +145,58 @@ pub fn pack(
         };
         let taken = take(tee, origin, limits);
         // The channel is closed by now, so it ends whether all was read or not.
-        let hashed = inflater
+        let given = giver
             .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the inflating thread failed")));
-        let mut packed = taken?;
-        let input = |why: io::Error| PackError::Input {
-            origin: origin.to_owned(),
-            why: why.to_string(),
-        };
-        (packed.digest, packed.input) = hashed.map_err(input)?;
-        Ok(packed)
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (taken, given)
     })
 }
 
+/// Where the archive is put, chunk by chunk; an error ends it for the reader too.
+struct Chunks {
+    send: SyncSender<io::Result<Vec<u8>>>,
+    spare: Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+}
+
+impl Chunks {
+    fn send(&mut self) -> io::Result<()> {
+        let next = self.spare.try_recv().unwrap_or_default();
+        let full = std::mem::replace(&mut self.chunk, next);
+        self.chunk.clear();
+        let sent = self.send.send(Ok(full));
+        sent.map_err(|_| io::Error::other("nobody reads on"))
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.chunk.len() == CHUNK {
+            self.send()?;
+        }
+        let take = bytes.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..take]);
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.chunk.is_empty() {
+            true => Ok(()),
+            false => self.send(),
+        }
+    }
+}
+
 /// Reads, hashes and inflates; gives the digest and length of the input.
-fn inflate(
-    input: impl Read,
-    send: &SyncSender<io::Result<Vec<u8>>>,
-    spare: &Receiver<Vec<u8>>,
-) -> io::Result<([u8; 32], u64)> {
+fn inflate(input: impl Read, mut chunks: Chunks) -> io::Result<([u8; 32], u64)> {
     let mut hashing = BufReader::with_capacity(CHUNK, Hashing::new(input));
     let sent = match inflater(&mut hashing) {
-        Ok(mut inflated) => pump(&mut *inflated, send, spare),
+        Ok(mut inflated) => pump(&mut *inflated, &mut chunks),
         Err(error) => Err(error),
     };
     if let Err(error) = sent {
         // Whoever reads hears of it where it happened; if he is gone, he has his own reason.
-        let _ = send.send(Err(error));
+        let _ = chunks.send.send(Err(error));
         return Ok(([0; 32], 0));
     }
     // What follows the compressed stream belongs to the digest too.
@@ -145,30 +227,23 @@ fn inflater<'a>(input: &'a mut (impl BufRead + 'a)) -> io::Result<Box<dyn Read +
     Ok(Box::new(input))
 }
 
-fn pump(
-    input: &mut dyn Read,
-    send: &SyncSender<io::Result<Vec<u8>>>,
-    spare: &Receiver<Vec<u8>>,
-) -> io::Result<()> {
+fn pump(input: &mut dyn Read, chunks: &mut Chunks) -> io::Result<()> {
     loop {
-        let mut chunk = spare.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK, 0);
+        chunks.chunk.resize(CHUNK, 0);
         let mut filled = 0;
         while filled < CHUNK {
-            match input.read(&mut chunk[filled..]) {
+            match input.read(&mut chunks.chunk[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        chunks.chunk.truncate(filled);
         if filled == 0 {
             return Ok(());
         }
-        chunk.truncate(filled);
-        if send.send(Ok(chunk)).is_err() {
-            return Err(io::Error::other("nobody reads on"));
-        }
+        chunks.send()?;
     }
 }
 
