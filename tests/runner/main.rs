@@ -22,6 +22,7 @@ mod port;
 mod prune;
 mod ps;
 mod real;
+mod save;
 mod settings;
 mod start;
 mod stats;

@@ -229,6 +229,7 @@ impl<R: Read> Archive<R> {
             Some(text) => decimal(text).ok_or_else(|| at(format!("pax {key} is no number"))),
             None => plain.map_err(|e| at(e.to_string())),
         };
+        let old = header.as_old();
         let id = |key: &str, plain| {
             let n = number(key, plain)?;
             let id = u32::try_from(n).ok().filter(|&id| id != u32::MAX);
@@ -237,6 +238,7 @@ impl<R: Read> Archive<R> {
         let stored = number("size", Ok(size))?;
         let mtime = match own("mtime") {
             Some(text) => time(text).ok_or_else(|| at("pax mtime is no time".to_owned()))?,
+            None if is_empty(&old.mtime) => (0, 0),
             None => (header.mtime().map_err(|e| at(e.to_string()))? as i64, 0),
         };
         let path = own("GNU.sparse.name").or_else(|| own("path")).cloned();
@@ -256,9 +258,9 @@ impl<R: Read> Archive<R> {
             kind,
             path,
             link: link.unwrap_or_default(),
-            mode: header.mode().map_err(|e| at(e.to_string()))? & 0o7777,
-            uid: id("uid", header.uid())?,
-            gid: id("gid", header.gid())?,
+            mode: or_zero(&old.mode, header.mode()).map_err(|e| at(e.to_string()))? & 0o7777,
+            uid: id("uid", or_zero(&old.uid, header.uid()))?,
+            gid: id("gid", or_zero(&old.gid, header.gid()))?,
             mtime,
             device,
             xattrs: xattrs.collect(),
@@ -482,6 +484,19 @@ fn decimal(text: &[u8]) -> Option<u64> {
     plain
         .then(|| std::str::from_utf8(text).ok()?.parse().ok())
         .flatten()
+}
+
+/// Whether a field of a header was left out: other readers take that for 0.
+fn is_empty(field: &[u8]) -> bool {
+    field.iter().all(|&b| b == 0 || b == b' ')
+}
+
+fn or_zero<T: Default>(field: &[u8], value: std::io::Result<T>) -> std::io::Result<T> {
+    if is_empty(field) {
+        Ok(T::default())
+    } else {
+        value
+    }
 }
 
 /// A pax time: seconds with an optional sign and fraction, as seconds and nanoseconds.

@@ -17,6 +17,7 @@ mod diff;
 mod ended;
 mod events;
 mod exec;
+mod export;
 mod format;
 mod history;
 mod image;
@@ -24,6 +25,7 @@ mod images;
 mod import;
 mod inspect;
 mod kill;
+mod load;
 mod login;
 mod logout;
 mod logs;
@@ -41,6 +43,7 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod size;
 mod start;
 mod stats;
@@ -146,6 +149,12 @@ enum Verb {
     Logout(logout::Args),
     /// Make an image from a tar archive or a directory
     Import(import::Args),
+    /// Load images from an archive
+    Load(load::Args),
+    /// Save images to an archive
+    Save(save::Args),
+    /// Write a container's file system as an archive
+    Export(export::Args),
     /// List images
     Images(images::Args),
     /// Remove images
@@ -229,6 +238,9 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
         Verb::Import(args) => import::run(&args, &owned(&root)?),
+        Verb::Load(args) => load::run(&args, &owned(&root)?),
+        Verb::Save(args) => save::run(&args, &owned(&root)?),
+        Verb::Export(args) => export::run(&args, &owned(&root)?),
         Verb::Images(args) => images::run(&args, &owned(&root)?),
         Verb::Rmi(args) => rmi::run(&args, &owned(&root)?),
         Verb::Tag(args) => tag::run(&args, &owned(&root)?),

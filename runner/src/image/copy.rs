@@ -4,6 +4,7 @@
 //! tar. A directory that is a mount point is copied without what is mounted in it: an import of
 //! `/` shall not swallow /proc.
 
+use super::ImageError;
 use super::tree::{Meta, Node, Tree, shown};
 use archive::{Kind, Writer};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
@@ -331,13 +332,32 @@ fn by_hand(from: &File, to: &File, start: u64, end: u64) -> rustix::io::Result<(
     Ok(())
 }
 
+/// Writes an archive of all below the directory `from`, without what is mounted there.
+///
+/// # Errors
+/// What cannot be read or written; `origin` is for messages.
+pub fn archive_directory(from: &OwnedFd, origin: &str, to: impl Write) -> Result<(), ImageError> {
+    let mut writer = Writer::new(to);
+    let entry = |Stop { path, why }| ImageError::Entry {
+        origin: origin.to_owned(),
+        entry: path,
+        why,
+    };
+    copy(from, &mut writer, None).map_err(entry)?;
+    let finished = writer.finish();
+    finished.map(|_| ()).map_err(|error| ImageError::Input {
+        origin: origin.to_owned(),
+        why: error.to_string(),
+    })
+}
+
 /// Copies all below the directory `from` into the empty directory `to`; owner and mode of `to` become
 /// those of `from`.
 ///
 /// # Errors
 /// What cannot be read or made.
-pub fn copy_directory(from: &OwnedFd, to: OwnedFd) -> Result<(), super::ImageError> {
-    let wrong = |what: &str| super::ImageError::Input {
+pub fn copy_directory(from: &OwnedFd, to: OwnedFd) -> Result<(), ImageError> {
+    let wrong = |what: &str| ImageError::Input {
         origin: "the image's directory".to_owned(),
         why: what.to_owned(),
     };

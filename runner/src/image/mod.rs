@@ -10,6 +10,7 @@
 //!   ├ pins      which images and layers containers need
 //!   ├ reference the grammar of names
 //!   ├ layers    the form of a layer on the disk: archive in, archive and lower out
+//!   ├ save, load   images in archives of docker's and OCI's form (documents)
 //!   └ import    opening, progress
 //!      └ copy   from a directory to an archive, or by tree to another directory (volumes)
 //! ```
@@ -18,22 +19,26 @@
 
 mod config;
 mod copy;
+mod documents;
 mod error;
 mod import;
 mod layers;
+mod load;
 mod pins;
 mod record;
 mod reference;
 mod removal;
+mod save;
 mod scratch;
 mod store;
 mod tree;
 
 pub use config::{Config, Healthcheck, History, Nothing, OciConfig, RootFs, architecture};
-pub use copy::copy_directory;
+pub use copy::{archive_directory, copy_directory};
 pub use error::ImageError;
 pub use import::Source;
 pub use layers::Limits;
+pub use load::Loaded;
 pub use record::Record;
 pub use reference::Reference;
 pub use removal::Removed;
