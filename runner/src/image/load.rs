@@ -68,6 +68,9 @@ enum Place {
     Link(Vec<u8>),
 }
 
+/// What a file holds, and its length in bytes.
+type Data = (Box<dyn Read + Send>, u64);
+
 /// A part of a file.
 struct Part {
     file: Arc<File>,
@@ -293,7 +296,7 @@ impl Files {
     }
 
     /// A file's data and length; `None` when there is no such file.
-    fn data(&self, path: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, ImageError> {
+    fn data(&self, path: &str) -> Result<Option<Data>, ImageError> {
         match &self.kind {
             Form::Directory(root) => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
