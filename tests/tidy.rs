@@ -26,6 +26,7 @@ const FS: &[&[&str]] = &[
 /// The floors of `runner`.
 const RUNNER: &[&[&str]] = &[
     &["cli"],
+    &["build"],
     &["container"],
     &["init"],
     &["registry"],

@@ -20,6 +20,7 @@
 //! joins them for `container` and `cli`. Only [`mounts`] knows the `layerfs` library. `DESIGN.md` beside this crate tells the process tree,
 //! the state on disk, and the order of set-up and undo.
 
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod container;

@@ -1,0 +1,20 @@
+//! Dockerfiles: read, and applied to an image's settings.
+//!
+//! ```text
+//!   text ──lines──> instructions' lines, joined, with their here-documents
+//!        ──parse──> Instruction ──settings──> image::Config
+//!                     └ words   quotes, ${NAME:-…}
+//! ```
+//!
+//! An own parser: the published ones either keep no place for messages or know no here-documents.
+
+pub mod lines;
+pub mod parse;
+pub mod settings;
+pub mod words;
+
+pub use lines::Fault;
+pub use parse::{Check, Command, Copy, From, Instruction, Kind, Run, Source, parse, parse_alone};
+
+#[cfg(test)]
+mod tests;
