@@ -4,6 +4,7 @@
 mod attach;
 mod bad_input;
 mod cleanup;
+mod commit;
 mod cp;
 mod detach;
 mod diff;

@@ -9,6 +9,7 @@
 
 mod attach;
 mod classic;
+mod commit;
 mod completion;
 mod container;
 mod cp;
@@ -149,6 +150,8 @@ enum Verb {
     Logout(logout::Args),
     /// Make an image from a tar archive or a directory
     Import(import::Args),
+    /// Make an image of what a container has changed
+    Commit(commit::Args),
     /// Load images from an archive
     Load(load::Args),
     /// Save images to an archive
@@ -238,6 +241,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
         Verb::Import(args) => import::run(&args, &owned(&root)?),
+        Verb::Commit(args) => commit::run(&args, &owned(&root)?),
         Verb::Load(args) => load::run(&args, &owned(&root)?),
         Verb::Save(args) => save::run(&args, &owned(&root)?),
         Verb::Export(args) => export::run(&args, &owned(&root)?),

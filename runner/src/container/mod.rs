@@ -10,6 +10,7 @@
 //!     │ journal ── what happened
 //!   client ── starts a monitor or talks to one; relays streams and signals, waits
 //!     │ relay, terminal, keys
+//!   commit ── an image of what a container changed;  files, transfer ── its files from outside
 //!   signals ── by name and number
 //!   protocol ── the messages between the two
 //!   monitor ── one process per container: makes everything, waits, undoes everything
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod client;
+pub mod commit;
 pub mod directory;
 pub mod files;
 pub mod health;

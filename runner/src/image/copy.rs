@@ -6,15 +6,17 @@
 
 use super::ImageError;
 use super::tree::{Meta, Node, Tree, shown};
+use crate::types::Piece;
 use archive::{Kind, Writer};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat, openat2};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// How deep directories may be nested; each level costs a descriptor and a stack frame.
 const DEEPEST: usize = 900;
@@ -26,6 +28,16 @@ pub(super) struct Stop {
     pub(super) path: String,
     /// Why not.
     pub(super) why: String,
+}
+
+impl Stop {
+    fn of(self, origin: &str) -> ImageError {
+        ImageError::Entry {
+            origin: origin.to_owned(),
+            entry: self.path,
+            why: self.why,
+        }
+    }
 }
 
 /// What a directory is copied to.
@@ -95,6 +107,8 @@ struct Copy<'a, T> {
     links: HashMap<u64, Vec<u8>>,
     /// Device and inode of a directory to leave out: the store itself.
     omitted: Option<(u64, u64)>,
+    /// What is in a directory comes with it.
+    deep: bool,
 }
 
 /// Copies all below `source` to the target, names in order, leaving out the directory `omitted`.
@@ -110,6 +124,7 @@ pub(super) fn copy<T: Target>(
         device: stat(source)?.st_dev,
         links: HashMap::new(),
         omitted: omitted.map(|stat| (stat.st_dev, stat.st_ino)),
+        deep: true,
     };
     copy.directory(source, &mut Vec::new(), 0)
 }
@@ -169,7 +184,7 @@ impl<T: Target> Copy<'_, T> {
         };
         if kind.is_dir() {
             self.tree.directory(path, meta).map_err(why(path))?;
-            if stat.st_dev != self.device {
+            if stat.st_dev != self.device || !self.deep {
                 return Ok(());
             }
             let below = open(from, name, OFlags::DIRECTORY).map_err(|e| stop(path, "open", e))?;
@@ -337,18 +352,100 @@ fn by_hand(from: &File, to: &File, start: u64, end: u64) -> rustix::io::Result<(
 /// # Errors
 /// What cannot be read or written; `origin` is for messages.
 pub fn archive_directory(from: &OwnedFd, origin: &str, to: impl Write) -> Result<(), ImageError> {
+    archive(from, None, origin, to)
+}
+
+/// The same, without the directory `omitted`.
+pub(super) fn archive(
+    from: &OwnedFd,
+    omitted: Option<&OwnedFd>,
+    origin: &str,
+    to: impl Write,
+) -> Result<(), ImageError> {
     let mut writer = Writer::new(to);
-    let entry = |Stop { path, why }| ImageError::Entry {
-        origin: origin.to_owned(),
-        entry: path,
-        why,
-    };
-    copy(from, &mut writer, None).map_err(entry)?;
+    copy(from, &mut writer, omitted).map_err(|stop| stop.of(origin))?;
     let finished = writer.finish();
     finished.map(|_| ()).map_err(|error| ImageError::Input {
         origin: origin.to_owned(),
         why: error.to_string(),
     })
+}
+
+/// Writes the archive of a layer: of each path below `root` the piece that is asked for.
+///
+/// # Errors
+/// What cannot be read or written; `origin` is for messages.
+pub fn archive_pieces(
+    root: &OwnedFd,
+    pieces: &BTreeMap<PathBuf, Piece>,
+    origin: &str,
+    to: impl Write,
+) -> Result<(), ImageError> {
+    let mut writer = Writer::new(to);
+    let entry = |stop: Stop| stop.of(origin);
+    let device = rustix::fs::fstat(root).map_err(|e| entry(stop(b".", "look at", e)))?;
+    let mut links = HashMap::new();
+    for (path, piece) in pieces {
+        let mut copy = Copy {
+            tree: &mut writer,
+            device: device.st_dev,
+            links: std::mem::take(&mut links),
+            omitted: None,
+            deep: *piece == Piece::Tree,
+        };
+        copy.piece(root, path, *piece).map_err(entry)?;
+        links = copy.links;
+    }
+    let finished = writer.finish();
+    finished.map(|_| ()).map_err(|error| ImageError::Input {
+        origin: origin.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+impl<W: Write> Copy<'_, Writer<W>> {
+    fn piece(&mut self, root: &OwnedFd, path: &Path, piece: Piece) -> Result<(), Stop> {
+        let bytes = path.as_os_str().as_bytes();
+        let Some(name) = path.file_name() else {
+            return Ok(());
+        };
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let mark = |name: &[u8]| {
+            let parent = parent.as_os_str().as_bytes();
+            let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+            [parent, slash, name].concat()
+        };
+        let failed = |why: archive::WriteError| Stop {
+            path: shown(bytes),
+            why: why.to_string(),
+        };
+        let empty = |path: &[u8], writer: &mut Writer<W>| {
+            writer.contents(path, &Meta::default(), 0, std::io::empty())
+        };
+        if piece == Piece::Gone {
+            let name = mark(&[b".wh.", name.as_bytes()].concat());
+            return empty(&name, self.tree).map(|_| ()).map_err(failed);
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let from = match openat2(root, place, flags, Mode::empty(), resolve) {
+            // Gone meanwhile: the container runs.
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other.map_err(|e| stop(bytes, "open", e))?,
+        };
+        self.entry(&from, name, &mut bytes.to_vec(), 0)?;
+        if matches!(piece, Piece::Fresh | Piece::Tree) {
+            // It counts first wherever it stands.
+            let path = [bytes, b"/.wh..wh..opq"].concat();
+            empty(&path, self.tree).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 /// Copies all below the directory `from` into the empty directory `to`; owner and mode of `to` become

@@ -5,15 +5,14 @@
 //! directory --copy--> archive::Writer --pipe--> the same
 //! ```
 
-use super::copy::{self, Stop};
+use super::copy;
 use super::error::io;
 use super::layers::Limits;
 use super::scratch::open_directory;
 use super::{Added, Config, History, ImageError, OciConfig, Record, Reference, Store};
-use archive::Writer;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Read, stderr, stdin};
+use std::io::{BufWriter, IsTerminal, Read, Write, stderr, stdin};
 use std::path::{Path, PathBuf};
 
 /// Size of the buffer between the file and what reads it.
@@ -94,7 +93,7 @@ impl Store {
         self.find(&id)
     }
 
-    /// A layer of a directory's contents: packed in one thread, taken in another.
+    /// A layer of a directory's contents.
     fn add_directory(
         &self,
         path: &Path,
@@ -102,26 +101,32 @@ impl Store {
         limits: Limits,
     ) -> Result<Added, ImageError> {
         let (from, omitted) = (open_directory(path)?, open_directory(self.root())?);
-        let (mut reader, writer) = std::io::pipe().map_err(io("make a pipe for", path))?;
+        self.add_written(origin, limits, |to| {
+            copy::archive(&from, Some(&omitted), origin, to)
+        })
+    }
+
+    /// A layer of the archive that `write` writes: in one thread, and it is taken in another.
+    ///
+    /// # Errors
+    /// As [`Store::add_layer`], and what `write` fails with. Nothing is published.
+    pub fn add_written(
+        &self,
+        origin: &str,
+        limits: Limits,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError> + Send,
+    ) -> Result<Added, ImageError> {
+        let (mut reader, writer) = std::io::pipe().map_err(io("make a pipe for", self.root()))?;
         std::thread::scope(|scope| {
-            let packing = scope.spawn(move || {
-                let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, writer));
-                copy::copy(&from, &mut writer, Some(&omitted))?;
-                writer.finish().map(|_| ()).map_err(|error| Stop {
-                    path: ".".to_owned(),
-                    why: error.to_string(),
-                })
-            });
+            let writing = scope.spawn(move || write(&mut BufWriter::with_capacity(BUFFER, writer)));
             let added = self.add_layer(&mut reader, origin, None, limits);
             // What still waits to be written must not wait for ever.
             drop(reader);
-            match (packing.join(), added) {
+            match (writing.join(), added) {
                 // Its own words tell more than those of who read what is cut short.
-                (Ok(Err(stop)), Err(ImageError::Archive { .. })) => Err(ImageError::Entry {
-                    origin: origin.to_owned(),
-                    entry: stop.path,
-                    why: stop.why,
-                }),
+                (Ok(Err(error)), Err(ImageError::Archive { .. } | ImageError::Input { .. })) => {
+                    Err(error)
+                }
                 (Ok(_), added) => added,
                 (Err(panic), _) => std::panic::resume_unwind(panic),
             }

@@ -274,6 +274,26 @@ impl Store {
         }))
     }
 
+    /// The layers that [`Image::lowers`] gave (topmost first), held, lowest first; `None` when one of them
+    /// is not the store's.
+    ///
+    /// # Errors
+    /// A lock cannot be taken.
+    pub fn hold_lowers(&self, lowers: &[PathBuf]) -> Result<Option<Vec<Layer>>, ImageError> {
+        let mut held = Vec::new();
+        for path in lowers.iter().rev() {
+            let layer = match self.layers.diff_id(path) {
+                Some(id) => self.layer(&id)?,
+                None => None,
+            };
+            match layer {
+                Some(layer) => held.push(layer),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(held))
+    }
+
     /// The exact uncompressed archive of a layer, and its length in bytes. The caller holds it.
     ///
     /// # Errors

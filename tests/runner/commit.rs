@@ -1,0 +1,177 @@
+//! `commit`: the image is what the container showed.
+
+use std::fs;
+
+use tests::container::Runner;
+use tests::layers::Layer;
+use tests::process::call;
+use tests::snapshot::{Snapshot, View};
+
+/// The machine's own shell and tools at their places, so that scripts can run in a small image.
+const TOOLS: [&str; 10] = [
+    "-v",
+    "/usr:/usr:ro",
+    "-v",
+    "/bin:/bin:ro",
+    "-v",
+    "/lib:/lib:ro",
+    "-v",
+    "/lib64:/lib64:ro",
+    "--cap-add",
+    "MKNOD",
+];
+
+fn setting() -> Runner {
+    let runner = Runner::new();
+    let tree = Layer::new()
+        .file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+        .dir("usr")
+        .dir("bin")
+        .dir("lib")
+        .dir("lib64")
+        .file("data/keep", "kept")
+        .file("data/change", "old")
+        .file("data/mode", "same")
+        .file("data/gone", "x")
+        .file("data/one", "linked")
+        .link("data/two", "data/one")
+        .file("deep/er/file", "deep")
+        .file("again/old", "x")
+        .file("moved/a/b", "moves")
+        .file("moved/c", "stays in it")
+        .file("totype", "file")
+        .write(runner.scratch.join("tree"));
+    runner
+        .call("import", &[tree.to_str().unwrap(), "base"])
+        .ok();
+    runner
+}
+
+const SCRIPT: &str = r#"set -e
+    echo new > /data/change; chmod 600 /data/mode; rm /data/gone; echo more >> /data/one
+    rm -r /deep; mkdir /deep; echo fresh > /deep/new; rm -r /again; mkdir /again
+    mv /moved /elsewhere; rm /elsewhere/c; echo in > /elsewhere/a/new
+    rm /totype; mkdir /totype; echo x > /totype/in; ln -s nowhere /link; mkfifo /pipe; mknod /dev-null c 1 3
+    mkdir -p /new/dir; echo 1 > /new/dir/f; ln /new/dir/f /new/g; chown 5:6 /new/g; touch -d 2001-02-03 /new/dir
+    truncate -s 5M /sparse; echo end >> /sparse"#;
+
+/// What `export` shows of a container, without the places that are mounted over.
+fn exported(runner: &Runner, container: &str) -> Snapshot {
+    let (file, out) = (runner.scratch.join("e.tar"), runner.scratch.join("out"));
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir(&out).unwrap();
+    let [file, to] = [&file, &out].map(|p| p.to_str().unwrap());
+    runner.call("export", &["-o", file, container]).ok();
+    call("tar", &["xf", file, "-C", to]).ok();
+    for own in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
+        let _ = fs::remove_file(out.join(own));
+    }
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
+    Snapshot::of(&out, &view)
+}
+
+#[test]
+fn the_image_is_what_the_container_showed() {
+    let runner = setting();
+    let mut args = TOOLS.to_vec();
+    args.extend([
+        "--name",
+        "job",
+        "-e",
+        "KEY=value",
+        "-l",
+        "stage=test",
+        "base",
+        "sh",
+        "-c",
+        SCRIPT,
+    ]);
+    runner.call("run", &args).ok();
+    let wanted = exported(&runner, "job");
+    let id = runner
+        .call("commit", &["-a", "Jo", "-m", "done", "job", "made:v1"])
+        .ok();
+    // What is in volumes is not in it, and neither is the whole tree.
+    let sizes = runner
+        .call(
+            "history",
+            &["--format", "{{.Size}} {{.Comment}}", "made:v1"],
+        )
+        .ok();
+    assert_eq!(sizes.lines().count(), 2, "{sizes}");
+    assert!(sizes.starts_with("4") && sizes.contains(" done"), "{sizes}");
+    let template = "{{.Id}} {{.Author}} {{json .Config.Cmd}} {{json .Config.Env}} {{json .Config.Labels}} {{len .RootFS.Layers}}";
+    let seen = runner
+        .call("inspect", &["--type", "image", "-f", template, "made:v1"])
+        .ok();
+    assert!(
+        seen.starts_with(&format!("{} Jo [\"sh\",\"-c\",", id.trim())),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("\"KEY=value\"") && !seen.contains("HOSTNAME"),
+        "{seen}"
+    );
+    assert!(seen.trim().ends_with(r#"{"stage":"test"} 2"#), "{seen}");
+
+    let again = runner.call("create", &["made:v1", "true"]).ok();
+    wanted.assert_same(&exported(&runner, again.trim()), "the committed image");
+    // Once more on top, of a container that changed nothing, and then one more change.
+    runner.call("commit", &[again.trim(), "made:v2"]).ok();
+    let third = runner.call("create", &["made:v2", "true"]).ok();
+    wanted.assert_same(&exported(&runner, third.trim()), "an image without changes");
+    runner.call("rmi", &["base"]).one_line_error(125);
+    for container in ["job", again.trim(), third.trim()] {
+        runner.call("rm", &[container]).ok();
+    }
+    runner.call("rmi", &["made:v1", "base"]).ok();
+    let left = runner.call("run", &["--rm", "made:v2", "/none"]);
+    assert_eq!(left.code, 127, "{left}");
+}
+
+#[test]
+fn of_a_container_that_runs_and_what_cannot_be() {
+    let runner = setting();
+    let mut args = vec!["-d"];
+    args.extend(TOOLS);
+    args.extend([
+        "base",
+        "sh",
+        "-c",
+        "echo x > /made; while :; do sleep 0.1; done",
+    ]);
+    let id = runner.call("run", &args).ok();
+    let id = id.trim();
+    let seen = || runner.call("diff", &[id]).ok().contains("A /made");
+    assert!(tests::process::wait_until(
+        std::time::Duration::from_secs(30),
+        seen
+    ));
+    runner.call("commit", &[id, "live"]).ok();
+    let state = runner
+        .call("inspect", &["-f", "{{.State.Status}}", id])
+        .ok();
+    assert_eq!(state.trim(), "running", "it was left frozen");
+    let image = runner.call("create", &["live", "true"]).ok();
+    assert!(
+        exported(&runner, image.trim())
+            .names()
+            .iter()
+            .any(|name| name == "made")
+    );
+    runner.call("rm", &["-f", id]).ok();
+
+    let host = runner.call("create", &["host", "true"]).ok();
+    let line = runner
+        .call("commit", &[host.trim(), "x"])
+        .one_line_error(125);
+    assert!(line.contains("not in the store"), "{line}");
+    runner.call("commit", &["nobody"]).one_line_error(125);
+    let line = runner
+        .call("commit", &[image.trim(), "UPPER"])
+        .one_line_error(125);
+    assert!(line.contains("lower case"), "{line}");
+}
