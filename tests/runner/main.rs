@@ -23,6 +23,8 @@ mod port;
 mod prune;
 mod ps;
 mod real;
+mod registry_hostile;
+mod registry_patience;
 mod save;
 mod settings;
 mod start;

@@ -50,6 +50,8 @@ pub enum Body {
     Chunked,
     /// With its length, but the connection ends after so many bytes.
     Cut(usize),
+    /// With its length, but after so many bytes nothing comes until the peer goes.
+    Stall(usize),
     /// In chunks, again and again.
     Endless,
     /// The connection ends without an answer.
@@ -229,7 +231,7 @@ fn write(out: &mut TcpStream, reply: &Reply, head: bool) -> Option<bool> {
     if head {
         return Some(true);
     }
-    let mut chunk = |bytes: &[u8]| {
+    let chunk = |out: &mut TcpStream, bytes: &[u8]| {
         out.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())
             .ok()?;
         out.write_all(bytes).ok()?;
@@ -238,9 +240,9 @@ fn write(out: &mut TcpStream, reply: &Reply, head: bool) -> Option<bool> {
     match reply.body {
         Body::Chunked => {
             if !reply.bytes.is_empty() {
-                chunk(&reply.bytes)?;
+                chunk(out, &reply.bytes)?;
             }
-            chunk(b"")?;
+            chunk(out, b"")?;
             Some(true)
         }
         Body::Endless => {
@@ -248,8 +250,15 @@ fn write(out: &mut TcpStream, reply: &Reply, head: bool) -> Option<bool> {
                 .bytes
                 .repeat((64 << 10) / reply.bytes.len().max(1) + 1);
             for _ in 0..ENDLESS / many.len() {
-                chunk(&many)?;
+                chunk(out, &many)?;
             }
+            Some(false)
+        }
+        Body::Stall(after) => {
+            out.write_all(&reply.bytes[..after.min(reply.bytes.len())])
+                .ok()?;
+            out.set_read_timeout(None).ok()?;
+            let _ = out.read(&mut [0]);
             Some(false)
         }
         Body::Cut(after) => {
