@@ -23,6 +23,7 @@ mod port;
 mod prune;
 mod ps;
 mod real;
+mod registry;
 mod registry_hostile;
 mod registry_patience;
 mod save;

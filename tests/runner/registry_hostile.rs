@@ -4,16 +4,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::container::Runner;
 use tests::httpd::{Body, Reply, Request, Server};
 use tests::layers::Layer;
-use tests::process::{self, Output, Running, wait_until};
+use tests::process::{self, Output};
 use tests::registry::{Image, OCI_INDEX, OCI_MANIFEST, Packing, archive, descriptor, digest};
 
 /// Two layers, the second larger than any buffer.

@@ -115,9 +115,12 @@ fn tokens_are_bought_renewed_and_not_for_ever() {
     );
 }
 
+/// What a layer's n-th request is answered with, if not honestly.
+type Day = fn(usize, &[u8], &Request) -> Option<Reply>;
+
 #[test]
 fn a_bad_day_is_no_failure() {
-    let cases: Vec<(&str, fn(usize, &[u8], &Request) -> Option<Reply>)> = vec![
+    let cases: Vec<(&str, Day)> = vec![
         ("busy", |n, _, _| {
             (n < 3).then(|| Reply::new([500, 503, 429][n], "").header("retry-after", "0"))
         }),

@@ -201,7 +201,12 @@ pub struct Registry {
 impl Registry {
     /// Starts one in a new directory of the scratch; `more` goes into its configuration.
     pub fn start(scratch: &Scratch, more: &str) -> Self {
-        let directory = scratch.dir("docker-registry");
+        Self::start_in(scratch, "docker-registry", more)
+    }
+
+    /// The same in a directory of that name, to have several.
+    pub fn start_in(scratch: &Scratch, name: &str, more: &str) -> Self {
+        let directory = scratch.dir(name);
         let (config, log) = (directory.join("config.yml"), directory.join("log"));
         let store = directory.join("store");
         let text = format!(
