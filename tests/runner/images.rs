@@ -386,3 +386,35 @@ fn a_container_keeps_its_layers() {
         "the last container's layer is still there"
     );
 }
+
+/// The upper's root directory once took the mode of the packed layer's file, 0600: nobody but root could
+/// do anything.
+#[test]
+fn the_root_directory_is_the_layers_own() {
+    let runner = Runner::new();
+    let tar = tools::testroot::provide().unwrap().tar;
+    runner
+        .call("import", &[tar.to_str().unwrap(), "debian"])
+        .ok();
+    let seen = runner.run(&["-u", "daemon", "debian", "stat", "-c", "%a %u:%g", "/"]);
+    assert_eq!(seen.ok(), "755 0:0\n");
+
+    let tree = tree(&runner);
+    fs::set_permissions(&tree, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    std::os::unix::fs::chown(&tree, Some(3), Some(4)).unwrap();
+    let file = runner.scratch.join("odd.tar");
+    let [file, tree] = [&file, &tree].map(|path| path.to_str().unwrap());
+    call("tar", &["-cf", file, "--numeric-owner", "-C", tree, "."]).ok();
+    for (source, wanted) in [(file, "711 3:4"), (tree, "711 3:4")] {
+        runner.call("import", &[source, "odd"]).ok();
+        let id = runner.call("create", &["odd", "/none"]).ok();
+        let upper = runner
+            .state()
+            .join("containers")
+            .join(id.trim())
+            .join("upper");
+        let seen = call("stat", &["-c", "%a %u:%g", upper.to_str().unwrap()]).ok();
+        assert_eq!(seen.trim(), wanted, "{source}");
+        runner.call("rm", &[id.trim()]).ok();
+    }
+}

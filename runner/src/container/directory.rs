@@ -17,11 +17,12 @@ use super::Id;
 use super::spec::Spec;
 use super::state::State;
 use crate::error::{Error, Result};
+use crate::image::root_of;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Longest file of ours that is read.
@@ -90,9 +91,9 @@ impl Directory {
         // The upper's own attributes are those of the container's root directory.
         if let Some(topmost) = spec.lowers.first() {
             let upper = self.join("upper");
-            let meta = fs::metadata(topmost).map_err(Error::io("look at", topmost))?;
-            let mode = fs::Permissions::from_mode(meta.mode() & 0o7777);
-            chown(&upper, Some(meta.uid()), Some(meta.gid()))
+            let (mode, uid, gid) = root_of(topmost)?;
+            let mode = fs::Permissions::from_mode(mode);
+            chown(&upper, Some(uid), Some(gid))
                 .and_then(|()| fs::set_permissions(&upper, mode))
                 .map_err(Error::io("prepare", &upper))?;
         }

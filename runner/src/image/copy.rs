@@ -363,10 +363,22 @@ pub(super) fn archive(
     to: impl Write,
 ) -> Result<(), ImageError> {
     let mut writer = Writer::new(to);
+    root(from, &mut writer).map_err(|stop| stop.of(origin))?;
     copy(from, &mut writer, omitted).map_err(|stop| stop.of(origin))?;
     let finished = writer.finish();
     finished.map(|_| ()).map_err(|error| ImageError::Input {
         origin: origin.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// Writes the root directory's own entry.
+fn root<W: Write>(from: &OwnedFd, writer: &mut Writer<W>) -> Result<(), Stop> {
+    let stat = rustix::fs::fstat(from).map_err(|e| stop(b".", "look at", e))?;
+    let meta = meta(from, OsStr::new("."), &stat).map_err(|e| stop(b".", "look at", e))?;
+    let written = Writer::directory(writer, b".", &meta);
+    written.map_err(|error| Stop {
+        path: ".".to_owned(),
         why: error.to_string(),
     })
 }
@@ -384,6 +396,7 @@ pub fn archive_pieces(
     let mut writer = Writer::new(to);
     let entry = |stop: Stop| stop.of(origin);
     let device = rustix::fs::fstat(root).map_err(|e| entry(stop(b".", "look at", e)))?;
+    self::root(root, &mut writer).map_err(entry)?;
     let mut links = HashMap::new();
     for (path, piece) in pieces {
         let mut copy = Copy {

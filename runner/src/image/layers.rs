@@ -15,10 +15,11 @@ use super::record::{self, hex, is_id};
 use super::scratch::{Scratch, flush, remove};
 use layerfs::error::PackError;
 pub use layerfs::layer::packed::Limits;
+use layerfs::layer::packed::reader::ROOT;
 use layerfs::layer::packed::{Pack, pack};
 use std::fs::{self, File};
 use std::io::{Read, Take};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A finished layer that has no name yet; dropping it removes it.
@@ -142,6 +143,23 @@ impl Layers {
         let path = self.lower(diff_id);
         Pack::open(&path).map_err(|e| told(e, &path))
     }
+}
+
+/// What the root directory of a lower is: permission bits, owner and group. A layer that says nothing of
+/// it means 0755 and root.
+///
+/// # Errors
+/// It is not there, or damaged.
+pub fn root_of(lower: &Path) -> Result<(u32, u32, u32), ImageError> {
+    let meta = fs::metadata(lower).map_err(io("look at", lower))?;
+    if meta.is_dir() {
+        return Ok((meta.mode() & 0o7777, meta.uid(), meta.gid()));
+    }
+    let pack = Pack::open(lower).map_err(|e| told(e, lower))?;
+    let node = pack
+        .node(ROOT)
+        .map_err(|e| record::wrong(lower, e.to_string()))?;
+    Ok((node.mode.get() & 0o7777, node.uid.get(), node.gid.get()))
 }
 
 /// The store's word for what packing says; `output` is what was written.

@@ -37,7 +37,7 @@ pub use config::{Config, Healthcheck, History, Nothing, OciConfig, RootFs, archi
 pub use copy::{archive_directory, archive_pieces, copy_directory};
 pub use error::ImageError;
 pub use import::Source;
-pub use layers::Limits;
+pub use layers::{Limits, root_of};
 pub use load::Loaded;
 pub use record::Record;
 pub use reference::Reference;
