@@ -6,6 +6,7 @@
 //! `LAYERFS_TRANSPORT=device` (or `rings`) says how layerfs shall serve; without it, as it chooses.
 
 use std::ffi::{CString, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -257,13 +258,11 @@ impl Mount {
             "no daemon serves {}",
             self.point.display()
         );
-        for pid in pids {
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let fds = pidfds(&pids);
+        for fd in &fds {
+            let _ = rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL);
         }
-        assert!(wait_until(Duration::from_secs(120), || self
-            .daemons()
-            .is_empty()));
+        assert!(wait_until(Duration::from_secs(120), || all_gone(&fds)));
     }
 
     /// Unmounts by the kind's own command and checks that it worked.
@@ -272,6 +271,7 @@ impl Mount {
         self.live = false;
         match self.kind {
             Kind::Layerfs => {
+                let fds = pidfds(&self.daemons());
                 let mut output = self.call_unmount();
                 // Another test's process, between fork and exec, may hold a descriptor of ours.
                 wait_until(Duration::from_secs(120), || {
@@ -287,9 +287,9 @@ impl Mount {
                     !is_mounted(&self.point),
                     "still mounted after `layerfs unmount`"
                 );
-                let gone = wait_until(Duration::from_secs(120), || self.daemons().is_empty());
+                let gone = wait_until(Duration::from_secs(120), || all_gone(&fds));
                 assert!(
-                    gone,
+                    gone && self.daemons().is_empty(),
                     "the daemon lives on after the unmount: {:?}",
                     self.daemons()
                 );
@@ -312,6 +312,26 @@ impl Mount {
                 .arg(&self.point),
         )
     }
+}
+
+/// Processes, those that are gone already left out.
+fn pidfds(pids: &[i32]) -> Vec<OwnedFd> {
+    let flags = rustix::process::PidfdFlags::empty();
+    let pids = pids
+        .iter()
+        .filter_map(|pid| rustix::process::Pid::from_raw(*pid));
+    pids.filter_map(|pid| rustix::process::pidfd_open(pid, flags).ok())
+        .collect()
+}
+
+/// Whether all have ended, with all that they had open: a process loses its command line before its
+/// files and their locks.
+fn all_gone(fds: &[OwnedFd]) -> bool {
+    let now = rustix::event::Timespec::default();
+    fds.iter().all(|fd| {
+        let mut one = [rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)];
+        matches!(rustix::event::poll(&mut one, Some(&now)), Ok(1))
+    })
 }
 
 impl Drop for Mount {
