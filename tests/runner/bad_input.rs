@@ -17,11 +17,24 @@ fn images_that_are_not_there() {
         "../x",
         "",
     ] {
-        let output = runner.run(&[image, "true"]);
+        let output = runner.run(&["--pull", "never", image, "true"]);
         let line = output.one_line_error(125);
         assert!(line.starts_with("runner: "), "{line}");
         runner.nothing_left();
     }
+    // What is not there is looked for at its registry.
+    let output = runner.run(&["localhost:1/no/such:tag", "true"]);
+    assert_eq!(output.code, 125, "{output}");
+    let lines: Vec<_> = output.err().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "{output}");
+    assert_eq!(
+        lines[0],
+        "Unable to find image 'localhost:1/no/such:tag' locally"
+    );
+    assert!(lines[1].contains("cannot be reached"), "{output}");
+    runner
+        .run(&["--pull", "perhaps", "host", "true"])
+        .one_line_error(125);
 }
 
 #[test]

@@ -172,6 +172,8 @@ impl Runner {
             let entries = fs::read_dir(self.state.join(part)).into_iter().flatten();
             entries.map(move |e| format!("{part}/{}", e.unwrap().file_name().display()))
         });
+        // The build cache is no container's.
+        let rests = rests.filter(|rest| rest != "pins/build-cache.json");
         mounts
             .chain(containers)
             .chain(processes)

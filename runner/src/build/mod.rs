@@ -1,18 +1,26 @@
-//! Dockerfiles: read, and applied to an image's settings.
+//! Building images by Dockerfiles.
 //!
 //! ```text
 //!   text ──lines──> instructions' lines, joined, with their here-documents
 //!        ──parse──> Instruction ──settings──> image::Config
 //!                     └ words   quotes, ${NAME:-…}
-//!   .dockerignore ──ignore──> which files of the context count
+//!   make ── the stages that are needed, in order; ARG
+//!     └ stage ── one stage: RUN, COPY, ADD, WORKDIR make layers
+//!         ├ copy ── COPY and ADD;  sources ── what they name, as a tar;  ignore ── .dockerignore
+//!         └ cache ── which layer an instruction made of what
 //! ```
 //!
 //! An own parser: the published ones either keep no place for messages or know no here-documents.
 
+pub mod cache;
+mod copy;
 pub mod ignore;
 pub mod lines;
+pub mod make;
 pub mod parse;
 pub mod settings;
+pub mod sources;
+pub mod stage;
 pub mod words;
 
 pub use ignore::Ignore;

@@ -8,6 +8,7 @@
 //! and exit code 125 unless the container's command itself is at fault.
 
 mod attach;
+mod build;
 mod classic;
 mod commit;
 mod completion;
@@ -150,6 +151,8 @@ enum Verb {
     Logout(logout::Args),
     /// Make an image from a tar archive or a directory
     Import(import::Args),
+    /// Make an image by a Dockerfile
+    Build(build::Args),
     /// Make an image of what a container has changed
     Commit(commit::Args),
     /// Load images from an archive
@@ -241,6 +244,7 @@ fn dispatch(args: Vec<OsString>) -> Result<u8> {
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
         Verb::Import(args) => import::run(&args, &owned(&root)?),
+        Verb::Build(args) => build::run(&args, &owned(&root)?),
         Verb::Commit(args) => commit::run(&args, &owned(&root)?),
         Verb::Load(args) => load::run(&args, &owned(&root)?),
         Verb::Save(args) => save::run(&args, &owned(&root)?),

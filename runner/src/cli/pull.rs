@@ -89,6 +89,34 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     output::print(&format_args!("{}\n", full(&reference, false)))
 }
 
+/// Pulls the image of a name that the store does not know, or in any case (`always`); tells of it on
+/// standard error.
+pub(super) fn fetch(store: &Store, name: &str, always: bool) -> Result<()> {
+    let known = store.find(name);
+    if (known.is_ok() && !always) || name == "host" || name.starts_with("dir:") {
+        return Ok(());
+    }
+    // What is no name of a registry's cannot be fetched; an id, for one.
+    let reference: Reference = match (name.parse(), known) {
+        (Ok(reference), _) => reference,
+        (Err(_), Ok(_)) => return Ok(()),
+        (Err(_), Err(error)) => return Err(error.into()),
+    };
+    if !always {
+        output::warn(&format_args!("Unable to find image '{reference}' locally"));
+    }
+    let registry = Registry { tls_verify: None };
+    let (client, progress) = (registry.client(&reference)?, Progress::new(To::Stderr));
+    let pull = Pull {
+        store,
+        client: &client,
+        platform: None,
+        progress: &progress,
+    };
+    one(&pull, &reference)?;
+    Ok(())
+}
+
 /// Pulls one image, and tells of it as docker does.
 pub(super) fn one(pull: &Pull<'_>, reference: &Reference) -> Result<Pulled> {
     let pulled = pull.run(reference)?;

@@ -101,7 +101,10 @@ impl Commit<'_> {
 }
 
 /// The layer of what a container changed.
-fn layer(
+///
+/// # Errors
+/// What cannot be read or written.
+pub fn layer(
     home: &Home,
     directory: &Directory,
     spec: &Spec,

@@ -177,7 +177,7 @@ impl<T: Target> Copy<'_, T> {
         if kind == FileType::Socket {
             return Ok(());
         }
-        let meta = meta(from, name, &stat).map_err(|e| stop(path, "read attributes of", e))?;
+        let meta = meta_of(from, name, &stat).map_err(|e| stop(path, "read attributes of", e))?;
         let why = |path: &[u8]| {
             let path = shown(path);
             move |why| Stop { path, why }
@@ -243,7 +243,11 @@ fn open(from: &OwnedFd, name: &OsStr, flags: OFlags) -> rustix::io::Result<Owned
     rustix::fs::openat(from, name, flags, Mode::empty())
 }
 
-fn meta(from: &OwnedFd, name: &OsStr, stat: &Stat) -> rustix::io::Result<Meta> {
+/// Owner, mode, time and attributes of a name in a directory, not followed.
+///
+/// # Errors
+/// As getxattr(2).
+pub fn meta_of(from: &OwnedFd, name: &OsStr, stat: &Stat) -> rustix::io::Result<Meta> {
     let mut through = OsString::from(format!("/proc/self/fd/{}/", from.as_raw_fd()));
     through.push(name);
     Ok(Meta {
@@ -375,7 +379,7 @@ pub(super) fn archive(
 /// Writes the root directory's own entry.
 fn root<W: Write>(from: &OwnedFd, writer: &mut Writer<W>) -> Result<(), Stop> {
     let stat = rustix::fs::fstat(from).map_err(|e| stop(b".", "look at", e))?;
-    let meta = meta(from, OsStr::new("."), &stat).map_err(|e| stop(b".", "look at", e))?;
+    let meta = meta_of(from, OsStr::new("."), &stat).map_err(|e| stop(b".", "look at", e))?;
     let written = Writer::directory(writer, b".", &meta);
     written.map_err(|error| Stop {
         path: ".".to_owned(),

@@ -34,7 +34,7 @@ mod store;
 mod tree;
 
 pub use config::{Config, Healthcheck, History, Nothing, OciConfig, RootFs, architecture};
-pub use copy::{archive_directory, archive_pieces, copy_directory};
+pub use copy::{archive_directory, archive_pieces, copy_directory, meta_of};
 pub use error::ImageError;
 pub use import::Source;
 pub use layers::{Limits, root_of};

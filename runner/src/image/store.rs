@@ -158,6 +158,22 @@ impl Store {
         pins::write(&self.pins(), container, image, &layers)
     }
 
+    /// Keeps layers (64 digits each) for something else than a container, until [`Store::unpin`].
+    ///
+    /// # Errors
+    /// The pin cannot be written.
+    pub fn pin_layers(&self, user: &str, layers: &[String]) -> Result<(), ImageError> {
+        pins::write(&self.pins(), user, None, layers)
+    }
+
+    /// What layerfs mounts for layers, topmost first, given lowest first.
+    pub fn lowers(&self, layers: &[Layer]) -> Vec<PathBuf> {
+        let upwards = layers.iter().rev();
+        upwards
+            .map(|layer| self.layers.lower(&layer.diff_id))
+            .collect()
+    }
+
     /// Lets go of what a container needed; fine if it had nothing pinned.
     ///
     /// # Errors

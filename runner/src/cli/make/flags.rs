@@ -16,6 +16,9 @@ pub(in crate::cli) struct Args {
     /// Attach to stdin, stdout or stderr only
     #[arg(short, long, value_name = "STREAM")]
     pub(in crate::cli) attach: Vec<String>,
+    /// Fetch the image from its registry: missing (if it is not there), always, never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(in crate::cli) pull: String,
     /// Write the container's id to this new file
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) cidfile: Option<String>,

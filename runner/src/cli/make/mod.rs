@@ -19,7 +19,7 @@ pub(super) use labels::plain as plain_labels;
 pub(super) use network::alias;
 pub(super) use streams::{following, wanted_streams};
 
-use super::output;
+use super::{output, pull};
 use crate::cgroup;
 use crate::container::directory::Directory;
 use crate::container::home::Home;
@@ -51,7 +51,20 @@ pub(super) struct Made {
 /// Makes the container; `attached` tells whether it is made for the caller's streams.
 pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
     let home = output::open_home(root)?;
-    let image = Store::open(root)?.resolve(&args.image)?;
+    let store = Store::open(root)?;
+    match args.pull.as_str() {
+        "missing" => pull::fetch(&store, &args.image, false)?,
+        "always" => pull::fetch(&store, &args.image, true)?,
+        "never" => {}
+        other => {
+            return Err(Error::Value {
+                flag: "--pull",
+                value: other.to_owned(),
+                why: "want missing, always or never".to_owned(),
+            });
+        }
+    }
+    let image = store.resolve(&args.image)?;
     let network = network::settings(args, image.start(), &home, &mut |text| output::warn(&text))?;
     let mounts = volumes::mounts(args, image.start(), &home)?;
     let mut spec = specify(args, &image, network)?;

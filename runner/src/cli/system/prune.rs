@@ -2,7 +2,8 @@
 
 use super::super::format::size;
 use super::super::{container, image, network, output, volume};
-use crate::error::Result;
+use crate::build::cache::Cache;
+use crate::error::{Error, Result};
 use crate::image::Store;
 use std::path::Path;
 
@@ -30,8 +31,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         ""
     };
     let images = image::what(args.all);
-    let question =
-        format!("This will remove all stopped containers, unused networks{volumes}, {images}.");
+    let question = format!(
+        "This will remove all stopped containers, unused networks{volumes}, {images}, the build cache."
+    );
     if !args.force && !output::confirm(&question)? {
         return Ok(0);
     }
@@ -43,7 +45,10 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         true => volume::prune::prune(&home, false)?,
         false => (String::new(), 0),
     };
-    let images = Store::open(root)?.prune(args.all, |_| true)?;
+    let store = Store::open(root)?;
+    // First: it keeps layers that go with the images then.
+    Cache::clear(&store).map_err(Error::Refused)?;
+    let images = store.prune(args.all, |_| true)?;
     let bytes: u64 = images.iter().map(|one| one.bytes).sum();
     let reclaimed = size(containers.reclaimed + freed + bytes);
     let list = containers.list() + &networks + &volumes + &image::list(&images);

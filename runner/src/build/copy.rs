@@ -1,0 +1,409 @@
+//! COPY and ADD: sources unpacked in a container of the stage, whose root is where links lead.
+
+use super::cache::key;
+use super::ignore::Ignore;
+use super::parse::{Copy, Source};
+use super::settings::below;
+use super::sources::{Found, How, Origin, find, open, write};
+use super::stage::{Stage, Workshop, duplicate, is_directory, refused};
+use crate::container::commit;
+use crate::container::files::{Files, Way};
+use crate::container::spec::Spec;
+use crate::container::transfer::{How as Unpacking, unpack};
+use crate::error::{Error, Result};
+use crate::image::{Layer, OciConfig};
+use crate::network::Source as Network;
+use rustix::fs::OFlags;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// A source: a path, or a text under a name.
+type Named = std::result::Result<String, (String, String)>;
+
+/// Puts variables into a word.
+pub(super) type Full<'a> = &'a dyn Fn(&str) -> Result<String>;
+
+/// What an instruction asks for, its variables put in.
+struct Wish {
+    verb: &'static str,
+    sources: Vec<Named>,
+    /// As it stands there.
+    target: String,
+    /// The same from `/` on.
+    absolute: String,
+    from: Option<String>,
+    chown: Option<String>,
+    mode: Option<u32>,
+}
+
+impl Wish {
+    /// Its flags; sources and target come later.
+    fn flags(copy: &Copy, add: bool, full: Full<'_>) -> Result<Self> {
+        let mut wish = Self {
+            verb: if add { "ADD" } else { "COPY" },
+            sources: Vec::new(),
+            target: full(&copy.target)?,
+            absolute: String::new(),
+            from: None,
+            chown: None,
+            mode: None,
+        };
+        for (flag, value) in &copy.flags {
+            let value = full(value)?;
+            match flag.as_str() {
+                "from" if !add => wish.from = Some(value),
+                "chown" => wish.chown = Some(value),
+                "chmod" => {
+                    let bits = u32::from_str_radix(&value, 8);
+                    let bits = bits.ok().filter(|bits| *bits <= 0o7777);
+                    let why = format!("--chmod={value}: want an octal number as 755");
+                    wish.mode = Some(bits.ok_or_else(|| refused(why))?);
+                }
+                // Layers stand alone here anyway.
+                "link" => {}
+                _ => {
+                    let verb = wish.verb;
+                    return Err(refused(format!("{verb} --{flag} is not supported")));
+                }
+            }
+        }
+        Ok(wish)
+    }
+
+    fn adds(&self) -> bool {
+        self.verb == "ADD"
+    }
+
+    /// How the sources go into the root of a stage.
+    fn how(&self, root: &OwnedFd) -> Result<How> {
+        let marked = self.target.ends_with('/') || self.target == ".";
+        Ok(How {
+            directory: marked || self.sources.len() > 1 || is_directory(root, &self.absolute),
+            target: self.absolute.trim_matches('/').to_owned(),
+            owner: owner(self.chown.as_deref(), root)?,
+            mode: self.mode,
+            extract: self.adds(),
+            times: true,
+        })
+    }
+}
+
+impl Workshop<'_> {
+    /// Does a COPY or ADD.
+    pub(super) fn copy(
+        &mut self,
+        stage: &mut Stage,
+        stages: &[Stage],
+        copy: &Copy,
+        add: bool,
+        full: Full<'_>,
+    ) -> Result<()> {
+        let wish = self.wish(stage, copy, add, full)?;
+        // Whether the target is a directory, and whose a name is, follows from the layers.
+        let read = match &wish.from {
+            Some(name) => self.other_layers(stages, name)?.join(" "),
+            None => self.digest(&wish.sources, add)?,
+        };
+        let marked = wish.target.ends_with('/');
+        let flags = format!("{:?} {:?} {:?} {marked}", wish.from, wish.chown, wish.mode);
+        let named = format!("{:?}", wish.sources);
+        let mut parts = vec![wish.verb, &flags, &wish.absolute, &named, &read];
+        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
+        let key = key(&parts);
+        if self.cached(stage, &key) {
+            return Ok(());
+        }
+        let other = wish.from.as_deref();
+        let other = other.map(|name| self.other(stages, name)).transpose()?;
+        let filled = self.layer(stage, |shop, files| {
+            let mut spool = unnamed_file(shop.store.root())?;
+            let how = wish.how(&duplicate(files)?)?;
+            let to = BufWriter::with_capacity(256 << 10, &mut spool);
+            shop.pack(other.as_ref(), &wish.sources, how, to)?;
+            spool.rewind().map_err(Error::system("rewind a file"))?;
+            put(files, &mut spool).map(|()| true)
+        });
+        if let Some(other) = other {
+            self.close(other)?;
+        }
+        match filled? {
+            Some(layer) => self.take(stage, key, layer),
+            None => Ok(()),
+        }
+    }
+
+    /// A layer of what `fill` does to the files of a container of the stage, unless it says that it did
+    /// nothing.
+    pub(super) fn layer(
+        &self,
+        stage: &Stage,
+        fill: impl FnOnce(&Self, &Files) -> Result<bool>,
+    ) -> Result<Option<Layer>> {
+        let spec = self.spec(stage, Vec::new(), Network::None)?;
+        let (directory, lock) = self.home.create(&spec, None)?;
+        // What opens its files takes it anew.
+        drop(lock);
+        let made = Files::open(self.home, &directory).and_then(|files| {
+            let filled = fill(self, &files);
+            files.close()?;
+            match filled? {
+                true => commit::layer(self.home, &directory, &spec, self.store).map(Some),
+                false => Ok(None),
+            }
+        });
+        self.remove(&spec)?;
+        Ok(made?.map(|added| added.layer))
+    }
+
+    fn wish(&self, stage: &Stage, copy: &Copy, add: bool, full: Full<'_>) -> Result<Wish> {
+        let mut wish = Wish::flags(copy, add, full)?;
+        for source in &copy.sources {
+            wish.sources.push(match source {
+                Source::Path(path) => Ok(full(path)?),
+                Source::Document(document) => {
+                    let text = match document.expand {
+                        true => self.document(stage, &document.text)?,
+                        false => document.text.clone(),
+                    };
+                    Err((document.name.clone(), text))
+                }
+            });
+        }
+        let mut paths = wish
+            .sources
+            .iter()
+            .filter_map(|source| source.as_ref().ok());
+        if let Some(url) = paths.find(|path| path.contains("://") || path.starts_with("git@")) {
+            let verb = wish.verb;
+            return Err(refused(format!(
+                "{verb} {url}: sources elsewhere are not fetched; RUN a program that does"
+            )));
+        }
+        let workdir = &stage.config.config.working_dir;
+        wish.absolute = below(workdir, &wish.target).map_err(refused)?;
+        Ok(wish)
+    }
+
+    /// The digest of sources of the context, and of texts, but for their times.
+    fn digest(&self, sources: &[Named], extract: bool) -> Result<String> {
+        let how = How {
+            target: String::new(),
+            directory: true,
+            owner: (0, 0),
+            mode: None,
+            extract,
+            times: false,
+        };
+        let mut hash = Hashing::default();
+        self.pack(None, sources, how, &mut hash)?;
+        Ok(hash.hex())
+    }
+
+    /// Writes sources as a tar.
+    fn pack(
+        &self,
+        other: Option<&Other>,
+        sources: &[Named],
+        mut how: How,
+        to: impl Write,
+    ) -> Result<()> {
+        let nothing = Ignore::default();
+        let context = self
+            .context
+            .as_ref()
+            .map(|(root, ignore)| (root, ignore, "the build context"));
+        let place = match other {
+            Some(other) => Some((&other.root, &nothing, other.name.as_str())),
+            None => context,
+        };
+        let origin = place.map(|(root, ignore, name)| Origin { root, ignore, name });
+        let mut found = Vec::new();
+        for source in sources {
+            match (source, &origin) {
+                (Err((name, text)), _) => found.push(Found::Text(name.clone(), text.clone())),
+                (Ok(path), Some(origin)) => found.extend(find(origin, path).map_err(refused)?),
+                (Ok(_), None) => {
+                    return Err(refused(
+                        "there is no build context: a Dockerfile alone was given",
+                    ));
+                }
+            }
+        }
+        how.directory |= found.len() > 1;
+        write(origin.as_ref(), &found, &how, to).map_err(refused)
+    }
+
+    /// Diff ids of another stage's or image's layers.
+    fn other_layers(&self, stages: &[Stage], name: &str) -> Result<Vec<String>> {
+        let ids = |layers: &[Layer]| layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        match stage_of(stages, name) {
+            Some(index) => Ok(ids(&stages[index].layers)),
+            None => Ok(ids(&self.store.resolve(name)?.layers)),
+        }
+    }
+
+    /// The files of another stage or of an image, for `--from`.
+    fn other(&mut self, stages: &[Stage], name: &str) -> Result<Other> {
+        let lowers = match stage_of(stages, name) {
+            Some(index) => self.lowers(&stages[index].layers)?,
+            None => {
+                let image = self.store.resolve(name)?;
+                if image.id.is_none() {
+                    return Err(refused(format!(
+                        "--from={name}: want a stage or a stored image"
+                    )));
+                }
+                image.lowers()
+            }
+        };
+        let stage = Stage {
+            name: None,
+            config: OciConfig::default(),
+            layers: Vec::new(),
+            args: BTreeMap::new(),
+            from: name.to_owned(),
+            own_command: false,
+        };
+        let spec = Spec {
+            lowers,
+            ..self.spec(&stage, Vec::new(), Network::None)?
+        };
+        let (directory, lock) = self.home.create(&spec, None)?;
+        drop(lock);
+        let opened = Files::open(self.home, &directory).and_then(|files| {
+            let root = duplicate(&files)?;
+            Ok((files, root))
+        });
+        match opened {
+            Ok((files, root)) => Ok(Other {
+                spec,
+                files,
+                root,
+                name: name.to_owned(),
+            }),
+            Err(error) => {
+                self.remove(&spec)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&self, other: Other) -> Result<()> {
+        drop(other.root);
+        let closed = other.files.close();
+        self.remove(&other.spec)?;
+        closed
+    }
+}
+
+/// What `--from` names.
+struct Other {
+    spec: Spec,
+    files: Files,
+    root: OwnedFd,
+    name: String,
+}
+
+/// The number of a stage, by its name or number.
+fn stage_of(stages: &[Stage], name: &str) -> Option<usize> {
+    let lower = name.to_lowercase();
+    let named = stages
+        .iter()
+        .rposition(|stage| stage.name.as_deref() == Some(&lower));
+    named.or_else(|| name.parse().ok().filter(|index| *index < stages.len()))
+}
+
+/// A file without a name.
+fn unnamed_file(root: &Path) -> Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let made = rustix::fs::open(root, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    Ok(File::from(made.map_err(|e| {
+        Error::io("make a file in", root)(e.into())
+    })?))
+}
+
+/// Unpacks a tar in the container, where its links lead.
+fn put(files: &Files, from: &mut File) -> Result<()> {
+    let how = Unpacking {
+        keep_owners: true,
+        ..Unpacking::default()
+    };
+    let mut helper = files.helper(Way::In, |pipe| unpack(pipe, Path::new("/"), how))?;
+    let copied = std::io::copy(from, &mut helper.pipe);
+    helper.finish()?.map_err(refused)?;
+    // What the helper says tells more than a pipe that is closed.
+    copied.map(|_| ()).map_err(Error::system("hand over files"))
+}
+
+/// `--chown`: numbers, or names of the container's own files.
+fn owner(text: Option<&str>, root: &OwnedFd) -> Result<(u32, u32)> {
+    let Some(text) = text else { return Ok((0, 0)) };
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let find = |file: &str, name: &str| -> Option<Vec<String>> {
+        let mut text = String::new();
+        let opened = open(root, Path::new(file), OFlags::RDONLY).ok()?;
+        File::from(opened)
+            .take(1 << 20)
+            .read_to_string(&mut text)
+            .ok()?;
+        let lines = text
+            .lines()
+            .map(|line| line.split(':').map(str::to_owned).collect());
+        let mut lines: std::vec::IntoIter<Vec<String>> = lines.collect::<Vec<_>>().into_iter();
+        lines.find(|fields| fields.first().is_some_and(|first| first == name))
+    };
+    let unknown = |what: &str, name: &str| {
+        refused(format!(
+            "--chown={text}: no {what} {name:?} in the image; use a number, or make it first"
+        ))
+    };
+    let number = |fields: &[String], n: usize| fields.get(n)?.parse::<u32>().ok();
+    let account = find("etc/passwd", user);
+    let uid = match (user.parse::<u32>(), &account) {
+        (Ok(uid), _) => uid,
+        (_, Some(fields)) => number(fields, 2).ok_or_else(|| unknown("user", user))?,
+        _ => return Err(unknown("user", user)),
+    };
+    let gid = match group {
+        None => account.and_then(|fields| number(&fields, 3)).unwrap_or(uid),
+        Some(group) => match group.parse() {
+            Ok(gid) => gid,
+            Err(_) => find("etc/group", group)
+                .and_then(|fields| number(&fields, 2))
+                .ok_or_else(|| unknown("group", group))?,
+        },
+    };
+    Ok((uid, gid))
+}
+
+/// Hashes what is written.
+#[derive(Default)]
+struct Hashing(sha2::Sha256);
+
+impl Hashing {
+    fn hex(self) -> String {
+        use sha2::Digest;
+        self.0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        sha2::Digest::update(&mut self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

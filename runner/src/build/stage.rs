@@ -1,0 +1,329 @@
+//! One stage of a build: an image's layers, and what each instruction adds to them.
+//!
+//! ```text
+//!   RUN        container of the layers ──runs──> its changes ──commit──> layer
+//!   COPY, ADD  sources ──tar──> unpacked in such a container, whose root is where links lead ──> layer
+//!   others     the configuration alone
+//! ```
+
+use super::cache::{Cache, key};
+use super::ignore::Ignore;
+use super::parse::{Command as Script, Instruction, Kind, Run};
+use super::settings::{apply, argv};
+use super::sources::open;
+use super::words;
+use crate::container::client::{self, Following, Outcome};
+use crate::container::files::{Files, Way};
+use crate::container::home::Home;
+use crate::container::spec::{Command, Limits, LogChoice, Restart, Rights, Seccomp, Spec, Stop};
+use crate::container::{Id, Keys, commit};
+use crate::error::{Error, Result};
+use crate::image::{History, Layer, OciConfig, Store};
+use crate::network::{NameServers, Settings, Source as Network};
+use crate::types::Moment;
+use rustix::fd::AsFd;
+use rustix::fs::OFlags;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Where RUN finds programs if its image does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What all stages of a build share.
+pub struct Workshop<'a> {
+    /// All containers.
+    pub home: &'a Home,
+    /// All images.
+    pub store: &'a Store,
+    /// What was made before.
+    pub cache: Cache<'a>,
+    /// The context, and what of it is left out.
+    pub context: Option<(OwnedFd, Ignore)>,
+    /// The network of RUN.
+    pub network: Network,
+    /// Shows what RUN says.
+    pub loud: bool,
+    /// The character that escapes in the Dockerfile.
+    pub escape: char,
+    /// Takes lines for the user.
+    pub tell: &'a mut dyn FnMut(&str),
+}
+
+/// A stage so far.
+pub struct Stage {
+    /// Its name, in lower case.
+    pub name: Option<String>,
+    /// Its image's settings.
+    pub config: OciConfig,
+    /// Its layers, lowest first, held.
+    pub layers: Vec<Layer>,
+    /// Its variables.
+    pub args: BTreeMap<String, String>,
+    /// The image or stage it began with, for messages.
+    pub from: String,
+    /// CMD is of this stage, not inherited.
+    pub own_command: bool,
+}
+
+/// Why not, in words: the caller knows the line.
+pub(super) fn refused(why: impl Into<String>) -> Error {
+    Error::Refused(why.into())
+}
+
+impl Workshop<'_> {
+    /// Does one instruction. `stages` are those before it.
+    ///
+    /// # Errors
+    /// What is wrong with it, or went wrong; nothing is published then but layers in the cache.
+    pub fn step(&mut self, stage: &mut Stage, stages: &[Stage], step: &Instruction) -> Result<()> {
+        let config = stage.config.clone();
+        let env = config.config.env.clone();
+        let args = stage.args.clone();
+        let escape = self.escape;
+        let full = |word: &str| {
+            let value = |name: &str| variable(&env, name).or_else(|| args.get(name).cloned());
+            words::expand(word, escape, &value).map_err(refused)
+        };
+        let layers = stage.layers.len();
+        match &step.kind {
+            Kind::Run(run) => self.run(stage, run)?,
+            Kind::Copy(copy) => self.copy(stage, stages, copy, false, &full)?,
+            Kind::Add(copy) => self.copy(stage, stages, copy, true, &full)?,
+            Kind::Maintainer(name) => stage.config.author = full(name)?,
+            kind => {
+                let value = |name: &str| args.get(name).cloned();
+                let before = stage.config.config.cmd.clone();
+                apply(kind, &mut stage.config.config, escape, &value).map_err(refused)?;
+                stage.own_command |= matches!(kind, Kind::Cmd(_));
+                if matches!(kind, Kind::Entrypoint(_)) && stage.own_command {
+                    // Only arguments that were another entry point's go.
+                    stage.config.config.cmd = before;
+                }
+            }
+        }
+        if matches!(step.kind, Kind::Workdir(_)) {
+            self.make_work_directory(stage)?;
+        }
+        let created = Some(Moment::now().to_string());
+        stage.config.created.clone_from(&created);
+        stage.config.history.push(History {
+            created,
+            created_by: step.text.trim().to_owned(),
+            empty_layer: stage.layers.len() == layers,
+            ..History::default()
+        });
+        Ok(())
+    }
+
+    fn run(&mut self, stage: &mut Stage, run: &Run) -> Result<()> {
+        let mut network = self.network.clone();
+        for (flag, value) in &run.flags {
+            match (flag.as_str(), value.as_str()) {
+                ("network", "default") => {}
+                ("network", name @ ("none" | "host")) => {
+                    network = Network::parse(&[name.to_owned()])?;
+                }
+                ("security", "sandbox") => {}
+                _ => return Err(refused(format!("RUN --{flag}={value} is not supported"))),
+            }
+        }
+        if matches!(&run.command, Script::Shell(text) if text.starts_with("#!")) {
+            let why = "a here-document with #! is not run as a program of its own; RUN the program with <<EOF";
+            return Err(refused(why));
+        }
+        let words = argv(&run.command, &stage.config.config);
+        let spec = self.spec(stage, words, network)?;
+        let env: Vec<String> = spec
+            .command
+            .env
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
+        let mut parts = vec!["RUN", &spec.command.user];
+        let cwd = spec.command.cwd.to_string_lossy().into_owned();
+        parts.push(&cwd);
+        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
+        parts.extend(["ENV"].into_iter().chain(env.iter().map(String::as_str)));
+        parts.extend(
+            ["ARGV"]
+                .into_iter()
+                .chain(spec.command.cmd.iter().map(String::as_str)),
+        );
+        let key = key(&parts);
+        if self.cached(stage, &key) {
+            return Ok(());
+        }
+        let (directory, lock) = self.home.create(&spec, None)?;
+        let following = Following {
+            input: false,
+            output: self.loud,
+            error: self.loud,
+            terminal: false,
+            proxy: true,
+            keys: Keys::default(),
+        };
+        let tell = &mut *self.tell;
+        let ended = client::start_attached(&directory, lock, following, tell);
+        let made = match ended {
+            Ok(Outcome::Ended(ended)) if ended.code == 0 => {
+                commit::layer(self.home, &directory, &spec, self.store)
+            }
+            Ok(Outcome::Ended(ended)) => Err(refused(format!(
+                "the command {:?} returned a non-zero code: {}",
+                spec.command.cmd.join(" "),
+                ended.code
+            ))),
+            Ok(Outcome::Detached) => Err(refused("the container was let go")),
+            Err(error) => Err(error),
+        };
+        self.remove(&spec)?;
+        self.take(stage, key, made?.layer)
+    }
+
+    /// WORKDIR makes its directory.
+    fn make_work_directory(&mut self, stage: &mut Stage) -> Result<()> {
+        let path = stage.config.config.working_dir.clone();
+        let mut parts = vec!["WORKDIR", &path];
+        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
+        let key = key(&parts);
+        if path == "/" || self.cached(stage, &key) {
+            return Ok(());
+        }
+        let made = self.layer(stage, |_, files| {
+            if is_directory(&duplicate(files)?, &path) {
+                return Ok(false);
+            }
+            make_directory(files, &path).map(|()| true)
+        })?;
+        match made {
+            Some(layer) => self.take(stage, key, layer),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the layer of a key from the cache, if it is there.
+    pub(super) fn cached(&mut self, stage: &mut Stage, key: &str) -> bool {
+        let Some(layer) = self.cache.find(key) else {
+            return false;
+        };
+        (self.tell)(" ---> Using cache");
+        stage.layers.push(layer);
+        true
+    }
+
+    pub(super) fn take(&mut self, stage: &mut Stage, key: String, layer: Layer) -> Result<()> {
+        self.cache.keep(key, &layer).map_err(refused)?;
+        stage.layers.push(layer);
+        Ok(())
+    }
+
+    /// A here-document with its variables put in.
+    pub(super) fn document(&self, stage: &Stage, text: &str) -> Result<String> {
+        let env = &stage.config.config.env;
+        let value = |name: &str| variable(env, name).or_else(|| stage.args.get(name).cloned());
+        words::expand_document(text, self.escape, &value).map_err(refused)
+    }
+
+    /// A container of a stage's layers.
+    pub(super) fn spec(&self, stage: &Stage, words: Vec<String>, network: Network) -> Result<Spec> {
+        let id = Id::new()?;
+        let image = &stage.config.config;
+        let mut env: BTreeMap<String, String> = stage.args.clone();
+        env.entry("PATH".to_owned())
+            .or_insert_with(|| PATH.to_owned());
+        let own = image.env.iter().filter_map(|line| line.split_once('='));
+        env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let cwd = Some(image.working_dir.as_str()).filter(|path| path.starts_with('/'));
+        Ok(Spec {
+            created: Moment::now(),
+            image: stage.from.clone(),
+            image_id: None,
+            lowers: self.lowers(&stage.layers)?,
+            labels: BTreeMap::new(),
+            remove: false,
+            command: Command {
+                entrypoint: Vec::new(),
+                cmd: words,
+                env: env.into_iter().collect(),
+                cwd: PathBuf::from(cwd.unwrap_or("/")),
+                user: image.user.clone(),
+                groups: Vec::new(),
+                terminal: false,
+                input: false,
+                input_once: false,
+                small_init: false,
+            },
+            stop: Stop {
+                signal: 15,
+                seconds: 10,
+            },
+            restart: Restart::default(),
+            log: LogChoice::None,
+            // The same in each: what tools write down of it must not differ.
+            hostname: "buildkitsandbox".to_owned(),
+            volumes: Vec::new(),
+            tmpfs: Vec::new(),
+            read_only: false,
+            network: Settings {
+                source: network,
+                hosts: Vec::new(),
+                name_servers: NameServers::default(),
+                publish: Vec::new(),
+                publish_all: false,
+                expose: Vec::new(),
+            },
+            limits: Limits::default(),
+            rights: Rights {
+                privileged: false,
+                add: Vec::new(),
+                drop: Vec::new(),
+                seccomp: Seccomp::Default,
+                // sudo, su and package managers change users while they build; what is in the image can
+                // do nothing more than root in the same container, which RUN is anyway.
+                no_new_privileges: false,
+                devices: Vec::new(),
+            },
+            health: None,
+            id,
+        })
+    }
+
+    /// What is mounted of layers; an empty directory where there is none (FROM scratch).
+    pub(super) fn lowers(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
+        if !layers.is_empty() {
+            return Ok(self.store.lowers(layers));
+        }
+        let empty = self.store.root().join("builds/empty");
+        std::fs::create_dir_all(&empty).map_err(Error::io("make", &empty))?;
+        Ok(vec![empty])
+    }
+
+    pub(super) fn remove(&self, spec: &Spec) -> Result<()> {
+        let directory = self.home.directory(spec.id.clone());
+        let lock = self.home.lock(&spec.id)?;
+        self.home.remove(&directory, lock, true)
+    }
+}
+
+fn variable(env: &[String], name: &str) -> Option<String> {
+    let mut pairs = env.iter().rev().filter_map(|line| line.split_once('='));
+    pairs.find(|(n, _)| *n == name).map(|(_, v)| v.to_owned())
+}
+
+pub(super) fn duplicate(files: &Files) -> Result<OwnedFd> {
+    let root = files.as_fd().try_clone_to_owned();
+    root.map_err(Error::system("open the container's files"))
+}
+
+pub(super) fn is_directory(root: &OwnedFd, path: &str) -> bool {
+    open(root, Path::new(path), OFlags::PATH | OFlags::DIRECTORY).is_ok()
+}
+
+fn make_directory(files: &Files, path: &str) -> Result<()> {
+    let path = path.to_owned();
+    let helper = files.helper(Way::In, move |_| {
+        std::fs::create_dir_all(&path).map_err(|error| format!("cannot make {path}: {error}"))
+    })?;
+    helper.finish()?.map_err(refused)
+}

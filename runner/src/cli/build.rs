@@ -1,0 +1,315 @@
+//! `runner build`: an image by a Dockerfile.
+
+use super::make::plain_labels;
+use super::{output, pull};
+use crate::build::cache::Cache;
+use crate::build::ignore::Ignore;
+use crate::build::make::Plan;
+use crate::build::parse;
+use crate::build::stage::Workshop;
+use crate::container::transfer::{How, unpack};
+use crate::error::{Error, Result};
+use crate::image::{Reference, Store};
+use crate::network::Source;
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, stdin};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a Dockerfile.
+const LONGEST: u64 = 8 << 20;
+
+/// Arguments of `build`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd), or a Dockerfile alone.
+What an instruction made of the same layers and sources is taken from the cache; times of files do not count.
+RUN has the isolation of runner run, but programs may gain rights in it (sudo).
+
+Examples:
+  runner build -t app .
+  runner build -t app:debug -f Dockerfile.debug --target build --build-arg VERSION=3 .
+  tar c . | runner build -t app -
+  printf 'FROM debian\\nRUN apt-get update' | runner build -t updated -"
+)]
+pub(super) struct Args {
+    /// The name to give to the image: NAME[:TAG]
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// The Dockerfile; - for standard input (CONTEXT/Dockerfile)
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// A value for an ARG; without one, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Build this stage and those it needs only
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Use nothing of the cache
+    #[arg(long)]
+    no_cache: bool,
+    /// Fetch images even if they are there
+    #[arg(long)]
+    pull: bool,
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
+    /// The network of RUN: default, none, host, or a network's name
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    network: String,
+    /// How to tell what happens: auto and plain (lines), quiet
+    #[arg(long, value_name = "FORM", default_value = "auto")]
+    progress: String,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Print the image's id only
+    #[arg(short, long)]
+    quiet: bool,
+    /// A directory, or -
+    #[arg(value_name = "CONTEXT")]
+    context: String,
+}
+
+pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
+    let home = output::open_home(root)?;
+    let quiet = match args.progress.as_str() {
+        "auto" | "plain" => args.quiet,
+        "quiet" => true,
+        other => {
+            return Err(Error::Value {
+                flag: "--progress",
+                value: other.to_owned(),
+                why: "want auto, plain or quiet".to_owned(),
+            });
+        }
+    };
+    let names = args.tag.iter().map(|name| name.parse::<Reference>());
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let network = match args.network.as_str() {
+        "default" => "bridge",
+        other => other,
+    };
+    let network = Source::parse(&[network.to_owned()])?;
+    let store = Store::open(root)?;
+    let input = input(args, root)?;
+    let (instructions, escape) = parse(&input.text).map_err(|fault| {
+        Error::Refused(format!("build: {}", fault.show(&input.name, &input.text)))
+    })?;
+    let given = build_args(&args.build_arg)?;
+    let labels = plain_labels(&args.label)?;
+    let mut fetch = |name: &str| pull::fetch(&store, name, args.pull);
+    let mut plan = Plan {
+        instructions: &instructions,
+        args: &given,
+        target: args.target.as_deref(),
+        labels: &labels,
+        fetch: &mut fetch,
+    };
+    let mut tell = |line: &str| {
+        if !quiet {
+            // A reader that is gone is told by the end's own line.
+            let _ = output::print(&format_args!("{line}\n"));
+        }
+    };
+    let mut shop = Workshop {
+        home: &home,
+        store: &store,
+        cache: Cache::open(&store, !args.no_cache),
+        context: input.context,
+        network,
+        loud: !quiet,
+        escape,
+        tell: &mut tell,
+    };
+    for name in plan.unused() {
+        output::warn(&format_args!(
+            "WARNING: build argument {name} is not used by the Dockerfile"
+        ));
+    }
+    let id = plan.run(&mut shop)?;
+    for name in &names {
+        store.tag(&id, name)?;
+    }
+    if let Some(path) = &args.iidfile {
+        fs::write(path, format!("sha256:{id}")).map_err(Error::io("write", path))?;
+    }
+    if quiet {
+        return output::print(&format_args!("sha256:{id}\n"));
+    }
+    let mut text = format!("Successfully built {}\n", &id[..12]);
+    for name in &names {
+        text.push_str(&format!("Successfully tagged {name}\n"));
+    }
+    output::print(&text)
+}
+
+/// What is built from.
+struct Input {
+    text: String,
+    /// Of the Dockerfile, for messages.
+    name: String,
+    context: Option<(OwnedFd, Ignore)>,
+    /// Where a context from standard input lies.
+    _unpacked: Option<Unpacked>,
+}
+
+/// Removed at the end.
+struct Unpacked(PathBuf);
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        // What stays is in the store's own directory and is seen there.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn input(args: &Args, root: &Path) -> Result<Input> {
+    let from_stdin = args.file.as_deref() == Some("-");
+    if args.context == "-" {
+        if from_stdin {
+            let why = "the context and the Dockerfile cannot both come from standard input";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        return piped(args, root);
+    }
+    if args.context.contains("://") || args.context.starts_with("git@") {
+        return Err(Error::Usage(format!(
+            "build {}: contexts elsewhere are not fetched; clone or unpack it and give the directory",
+            args.context
+        )));
+    }
+    let directory = Path::new(&args.context);
+    let context = open_context(directory)?;
+    let (text, name) = if from_stdin {
+        (
+            text_of(stdin(), "standard input")?,
+            "standard input".to_owned(),
+        )
+    } else {
+        let file = args.file.as_deref();
+        let inside = directory.join(file.unwrap_or("Dockerfile"));
+        let path = match file.map(Path::new) {
+            Some(path) if path.exists() => path.to_owned(),
+            _ => inside,
+        };
+        let name = path.display().to_string();
+        let file = fs::File::open(&path).map_err(Error::io("open the Dockerfile", &path))?;
+        (text_of(file, &name)?, name)
+    };
+    Ok(Input {
+        text,
+        name,
+        context: Some(context),
+        _unpacked: None,
+    })
+}
+
+fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty());
+    let opened = opened.map_err(|e| Error::io("open the build context", directory)(e.into()))?;
+    let path = directory.join(".dockerignore");
+    let ignore = match fs::read_to_string(&path) {
+        Ok(text) => {
+            let parsed = Ignore::parse(&text);
+            parsed.map_err(|why| Error::Refused(format!("build: {}: {why}", path.display())))?
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ignore::default(),
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    Ok((opened, ignore))
+}
+
+/// A context or a Dockerfile on standard input.
+fn piped(args: &Args, root: &Path) -> Result<Input> {
+    let mut head = vec![0; 512];
+    let mut filled = 0;
+    while filled < head.len() {
+        match stdin().read(&mut head[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) => return Err(Error::system("read standard input")(error)),
+        }
+    }
+    head.truncate(filled);
+    let gzip = head.starts_with(b"\x1f\x8b");
+    let zstd = head.starts_with(b"\x28\xb5\x2f\xfd");
+    let tar = head.get(257..262) == Some(b"ustar");
+    let whole = std::io::Cursor::new(head).chain(stdin());
+    if !(gzip || zstd || tar) {
+        return Ok(Input {
+            text: text_of(whole, "standard input")?,
+            name: "standard input".to_owned(),
+            context: None,
+            _unpacked: None,
+        });
+    }
+    let place = root.join(format!("builds-context-{}", std::process::id()));
+    fs::create_dir(&place).map_err(Error::io("make", &place))?;
+    let unpacked = Unpacked(place.clone());
+    let inflated: Box<dyn Read> = if gzip {
+        Box::new(flate2::read::MultiGzDecoder::new(whole))
+    } else if zstd {
+        let decoder = zstd::stream::read::Decoder::new(whole);
+        Box::new(decoder.map_err(Error::system("read standard input"))?)
+    } else {
+        Box::new(whole)
+    };
+    let how = How {
+        keep_owners: true,
+        ..How::default()
+    };
+    unpack(inflated, &place, how)
+        .map_err(|why| Error::Refused(format!("build: the context on standard input: {why}")))?;
+    let path = place.join(args.file.as_deref().unwrap_or("Dockerfile"));
+    let inside = path
+        .canonicalize()
+        .is_ok_and(|real| real.starts_with(&place));
+    let name = args.file.clone().unwrap_or_else(|| "Dockerfile".to_owned());
+    if !inside {
+        let why = format!("build: the context on standard input has no file {name}");
+        return Err(Error::Refused(why));
+    }
+    let file = fs::File::open(&path).map_err(Error::io("open", &path))?;
+    Ok(Input {
+        text: text_of(file, &name)?,
+        name,
+        context: Some(open_context(&place)?),
+        _unpacked: Some(unpacked),
+    })
+}
+
+fn text_of(from: impl Read, name: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = from.take(LONGEST + 1).read_to_end(&mut bytes);
+    read.map_err(Error::io("read", name))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(Error::Refused(format!(
+            "build: {name}: more than {LONGEST} bytes"
+        )));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Error::Refused(format!("build: {name}: not a text in UTF-8")))
+}
+
+fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut args = BTreeMap::new();
+    for text in texts {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), std::env::var(text).ok()),
+        };
+        if name.is_empty() {
+            return Err(Error::Value {
+                flag: "--build-arg",
+                value: text.clone(),
+                why: "want NAME or NAME=VALUE".to_owned(),
+            });
+        }
+        args.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(args)
+}
