@@ -1,20 +1,18 @@
 //! COPY and ADD: sources unpacked in a container of the stage, whose root is where links lead.
 
-use super::cache::key;
 use super::ignore::Ignore;
 use super::parse::{Copy, Source};
 use super::settings::below;
 use super::sources::{Found, How, Origin, find, open, write};
-use super::stage::{Stage, Workshop, duplicate, is_directory, refused};
+use super::stage::{Stage, Workshop, is_directory, named_or_numbered, refused};
 use crate::container::commit;
 use crate::container::files::{Files, Way};
 use crate::container::spec::Spec;
 use crate::container::transfer::{How as Unpacking, unpack};
 use crate::error::{Error, Result};
-use crate::image::{Layer, OciConfig};
+use crate::image::Layer;
 use crate::network::Source as Network;
 use rustix::fs::OFlags;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::os::fd::OwnedFd;
@@ -110,9 +108,7 @@ impl Workshop<'_> {
         let marked = wish.target.ends_with('/');
         let flags = format!("{:?} {:?} {:?} {marked}", wish.from, wish.chown, wish.mode);
         let named = format!("{:?}", wish.sources);
-        let mut parts = vec![wish.verb, &flags, &wish.absolute, &named, &read];
-        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
-        let key = key(&parts);
+        let key = stage.key(&[wish.verb, &flags, &wish.absolute, &named, &read]);
         if self.cached(stage, &key) {
             return Ok(());
         }
@@ -120,7 +116,7 @@ impl Workshop<'_> {
         let other = other.map(|name| self.other(stages, name)).transpose()?;
         let filled = self.layer(stage, |shop, files| {
             let mut spool = unnamed_file(shop.store.root())?;
-            let how = wish.how(&duplicate(files)?)?;
+            let how = wish.how(files.root())?;
             let to = BufWriter::with_capacity(256 << 10, &mut spool);
             shop.pack(other.as_ref(), &wish.sources, how, to)?;
             spool.rewind().map_err(Error::system("rewind a file"))?;
@@ -216,7 +212,7 @@ impl Workshop<'_> {
             .as_ref()
             .map(|(root, ignore)| (root, ignore, "the build context"));
         let place = match other {
-            Some(other) => Some((&other.root, &nothing, other.name.as_str())),
+            Some(other) => Some((other.files.root(), &nothing, other.name.as_str())),
             None => context,
         };
         let origin = place.map(|(root, ignore, name)| Origin { root, ignore, name });
@@ -260,12 +256,8 @@ impl Workshop<'_> {
             }
         };
         let stage = Stage {
-            name: None,
-            config: OciConfig::default(),
-            layers: Vec::new(),
-            args: BTreeMap::new(),
             from: name.to_owned(),
-            own_command: false,
+            ..Stage::default()
         };
         let spec = Spec {
             lowers,
@@ -273,15 +265,10 @@ impl Workshop<'_> {
         };
         let (directory, lock) = self.home.create(&spec, None)?;
         drop(lock);
-        let opened = Files::open(self.home, &directory).and_then(|files| {
-            let root = duplicate(&files)?;
-            Ok((files, root))
-        });
-        match opened {
-            Ok((files, root)) => Ok(Other {
+        match Files::open(self.home, &directory) {
+            Ok(files) => Ok(Other {
                 spec,
                 files,
-                root,
                 name: name.to_owned(),
             }),
             Err(error) => {
@@ -292,7 +279,6 @@ impl Workshop<'_> {
     }
 
     fn close(&self, other: Other) -> Result<()> {
-        drop(other.root);
         let closed = other.files.close();
         self.remove(&other.spec)?;
         closed
@@ -303,17 +289,12 @@ impl Workshop<'_> {
 struct Other {
     spec: Spec,
     files: Files,
-    root: OwnedFd,
     name: String,
 }
 
 /// The number of a stage, by its name or number.
 fn stage_of(stages: &[Stage], name: &str) -> Option<usize> {
-    let lower = name.to_lowercase();
-    let named = stages
-        .iter()
-        .rposition(|stage| stage.name.as_deref() == Some(&lower));
-    named.or_else(|| name.parse().ok().filter(|index| *index < stages.len()))
+    named_or_numbered(stages.iter().map(|stage| stage.name.as_deref()), name)
 }
 
 /// A file without a name.

@@ -2,7 +2,7 @@
 
 use super::cache::key;
 use super::parse::{From, Instruction, Kind, parse_alone};
-use super::stage::{Stage, Workshop};
+use super::stage::{Stage, Workshop, named, named_or_numbered};
 use super::words;
 use crate::error::{Error, Result};
 use crate::image::{ImageId, OciConfig, architecture};
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
         let mut stages: Vec<Stage> = Vec::new();
         for (index, part) in parts.iter().enumerate().take(last + 1) {
             if !needed.contains(&index) {
-                stages.push(empty(part.from.name.clone()));
+                stages.push(empty(part.from));
                 continue;
             }
             number += 1;
@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
             }
             stages.push(stage);
         }
-        let mut stage = stages.pop().unwrap_or_else(|| empty(None));
+        let mut stage = stages.pop().unwrap_or_default();
         let labels = self.labels.iter().map(|(k, v)| (k.clone(), v.clone()));
         stage.config.config.labels.extend(labels);
         let diff_ids: Vec<String> = stage.layers.iter().map(|l| l.diff_id.clone()).collect();
@@ -145,12 +145,8 @@ impl<'a> Plan<'a> {
         let Some(target) = self.target else {
             return Ok(parts.len() - 1);
         };
-        let name = target.to_lowercase();
-        let named = parts
-            .iter()
-            .rposition(|part| part.from.name.as_deref() == Some(&name));
-        let index = named.or_else(|| target.parse().ok().filter(|n| *n < parts.len()));
-        index.ok_or_else(|| Error::Value {
+        let names = parts.iter().map(|part| part.from.name.as_deref());
+        named_or_numbered(names, target).ok_or_else(|| Error::Value {
             flag: "--target",
             value: target.to_owned(),
             why: "no stage has this name".to_owned(),
@@ -176,10 +172,11 @@ impl<'a> Plan<'a> {
                 return Err(Error::Refused(why));
             }
         }
-        let mut stage = empty(part.from.name.clone());
+        let mut stage = empty(part.from);
         stage.from.clone_from(&image);
-        let lower = image.to_lowercase();
-        if let Some(other) = stages.iter().rfind(|s| s.name.as_deref() == Some(&lower)) {
+        let names = stages.iter().map(|stage| stage.name.as_deref());
+        if let Some(index) = named(names, &image) {
+            let other = &stages[index];
             stage.config = other.config.clone();
             for layer in &other.layers {
                 let held = shop.store.layer(&layer.diff_id)?;
@@ -216,16 +213,8 @@ impl<'a> Plan<'a> {
             return shop.step(stage, stages, step);
         };
         for (name, default) in args {
-            let env = stage.config.config.env.clone();
-            let known = |wanted: &str| {
-                let pairs = env.iter().filter_map(|line| line.split_once('='));
-                let mut of_env = pairs
-                    .filter(|(n, _)| *n == wanted)
-                    .map(|(_, v)| v.to_owned());
-                of_env
-                    .next_back()
-                    .or_else(|| stage.args.get(wanted).cloned())
-            };
+            let variables = stage.variables();
+            let known = |wanted: &str| variables.get(wanted).cloned();
             let default = default
                 .as_deref()
                 .map(|d| words::expand(d, shop.escape, &known));
@@ -280,14 +269,10 @@ fn image(shop: &mut Workshop<'_>, config: OciConfig, diff_ids: &[String]) -> Res
     Ok(id)
 }
 
-fn empty(name: Option<String>) -> Stage {
+fn empty(from: &From) -> Stage {
     Stage {
-        name,
-        config: OciConfig::default(),
-        layers: Vec::new(),
-        args: BTreeMap::new(),
-        from: String::new(),
-        own_command: false,
+        name: from.name.clone(),
+        ..Stage::default()
     }
 }
 
@@ -327,12 +312,9 @@ fn needed(
         });
         let names = copies.map(|(_, name)| name.clone());
         for name in names.chain([image]) {
-            let lower = name.to_lowercase();
-            let before = &parts[..index];
-            let named = before
-                .iter()
-                .rposition(|p| p.from.name.as_deref() == Some(&lower));
-            todo.extend(named.or_else(|| name.parse().ok().filter(|n| *n < index)));
+            let before = parts[..index].iter();
+            let names = before.map(|part| part.from.name.as_deref());
+            todo.extend(named_or_numbered(names, &name));
         }
     }
     needed

@@ -21,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::image::{History, Layer, OciConfig, Store};
 use crate::network::{NameServers, Settings, Source as Network};
 use crate::types::Moment;
-use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -51,6 +50,7 @@ pub struct Workshop<'a> {
 }
 
 /// A stage so far.
+#[derive(Default)]
 pub struct Stage {
     /// Its name, in lower case.
     pub name: Option<String>,
@@ -66,6 +66,41 @@ pub struct Stage {
     pub own_command: bool,
 }
 
+impl Stage {
+    /// What an instruction sees: arguments, and over them the environment.
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let mut variables = self.args.clone();
+        let env = self.config.config.env.iter();
+        let pairs = env.filter_map(|line| line.split_once('='));
+        variables.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        variables
+    }
+
+    /// The cache's key of what `parts` tell, done to these layers.
+    pub(super) fn key(&self, parts: &[&str]) -> String {
+        let layers = self.layers.iter().map(|layer| layer.diff_id.as_str());
+        key(&parts.iter().copied().chain(layers).collect::<Vec<_>>())
+    }
+}
+
+/// The last stage of a name.
+pub(super) fn named<'a>(
+    mut names: impl DoubleEndedIterator<Item = Option<&'a str>> + ExactSizeIterator,
+    name: &str,
+) -> Option<usize> {
+    let name = name.to_lowercase();
+    names.rposition(|stage| stage == Some(name.as_str()))
+}
+
+/// The stage of a name or number.
+pub(super) fn named_or_numbered<'a>(
+    names: impl DoubleEndedIterator<Item = Option<&'a str>> + ExactSizeIterator,
+    name: &str,
+) -> Option<usize> {
+    let count = names.len();
+    named(names, name).or_else(|| name.parse().ok().filter(|index| *index < count))
+}
+
 /// Why not, in words: the caller knows the line.
 pub(super) fn refused(why: impl Into<String>) -> Error {
     Error::Refused(why.into())
@@ -77,14 +112,10 @@ impl Workshop<'_> {
     /// # Errors
     /// What is wrong with it, or went wrong; nothing is published then but layers in the cache.
     pub fn step(&mut self, stage: &mut Stage, stages: &[Stage], step: &Instruction) -> Result<()> {
-        let config = stage.config.clone();
-        let env = config.config.env.clone();
-        let args = stage.args.clone();
+        let variables = stage.variables();
+        let value = |name: &str| variables.get(name).cloned();
         let escape = self.escape;
-        let full = |word: &str| {
-            let value = |name: &str| variable(&env, name).or_else(|| args.get(name).cloned());
-            words::expand(word, escape, &value).map_err(refused)
-        };
+        let full = |word: &str| words::expand(word, escape, &value).map_err(refused);
         let layers = stage.layers.len();
         match &step.kind {
             Kind::Run(run) => self.run(stage, run)?,
@@ -92,7 +123,6 @@ impl Workshop<'_> {
             Kind::Add(copy) => self.copy(stage, stages, copy, true, &full)?,
             Kind::Maintainer(name) => stage.config.author = full(name)?,
             kind => {
-                let value = |name: &str| args.get(name).cloned();
                 let before = stage.config.config.cmd.clone();
                 apply(kind, &mut stage.config.config, escape, &value).map_err(refused)?;
                 stage.own_command |= matches!(kind, Kind::Cmd(_));
@@ -140,17 +170,13 @@ impl Workshop<'_> {
             .iter()
             .map(|(n, v)| format!("{n}={v}"))
             .collect();
-        let mut parts = vec!["RUN", &spec.command.user];
         let cwd = spec.command.cwd.to_string_lossy().into_owned();
-        parts.push(&cwd);
-        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
-        parts.extend(["ENV"].into_iter().chain(env.iter().map(String::as_str)));
-        parts.extend(
-            ["ARGV"]
-                .into_iter()
-                .chain(spec.command.cmd.iter().map(String::as_str)),
-        );
-        let key = key(&parts);
+        let mut parts = vec!["RUN", &spec.command.user, &cwd, "ENV"];
+        parts.extend(env.iter().map(String::as_str));
+        parts.push("ARGV");
+        parts.extend(spec.command.cmd.iter().map(String::as_str));
+        parts.push("ON");
+        let key = stage.key(&parts);
         if self.cached(stage, &key) {
             return Ok(());
         }
@@ -184,14 +210,12 @@ impl Workshop<'_> {
     /// WORKDIR makes its directory.
     fn make_work_directory(&mut self, stage: &mut Stage) -> Result<()> {
         let path = stage.config.config.working_dir.clone();
-        let mut parts = vec!["WORKDIR", &path];
-        parts.extend(stage.layers.iter().map(|layer| layer.diff_id.as_str()));
-        let key = key(&parts);
+        let key = stage.key(&["WORKDIR", &path]);
         if path == "/" || self.cached(stage, &key) {
             return Ok(());
         }
         let made = self.layer(stage, |_, files| {
-            if is_directory(&duplicate(files)?, &path) {
+            if is_directory(files.root(), &path) {
                 return Ok(false);
             }
             make_directory(files, &path).map(|()| true)
@@ -220,8 +244,8 @@ impl Workshop<'_> {
 
     /// A here-document with its variables put in.
     pub(super) fn document(&self, stage: &Stage, text: &str) -> Result<String> {
-        let env = &stage.config.config.env;
-        let value = |name: &str| variable(env, name).or_else(|| stage.args.get(name).cloned());
+        let variables = stage.variables();
+        let value = |name: &str| variables.get(name).cloned();
         words::expand_document(text, self.escape, &value).map_err(refused)
     }
 
@@ -229,11 +253,9 @@ impl Workshop<'_> {
     pub(super) fn spec(&self, stage: &Stage, words: Vec<String>, network: Network) -> Result<Spec> {
         let id = Id::new()?;
         let image = &stage.config.config;
-        let mut env: BTreeMap<String, String> = stage.args.clone();
+        let mut env = stage.variables();
         env.entry("PATH".to_owned())
             .or_insert_with(|| PATH.to_owned());
-        let own = image.env.iter().filter_map(|line| line.split_once('='));
-        env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let cwd = Some(image.working_dir.as_str()).filter(|path| path.starts_with('/'));
         Ok(Spec {
             created: Moment::now(),
@@ -304,16 +326,6 @@ impl Workshop<'_> {
         let lock = self.home.lock(&spec.id)?;
         self.home.remove(&directory, lock, true)
     }
-}
-
-fn variable(env: &[String], name: &str) -> Option<String> {
-    let mut pairs = env.iter().rev().filter_map(|line| line.split_once('='));
-    pairs.find(|(n, _)| *n == name).map(|(_, v)| v.to_owned())
-}
-
-pub(super) fn duplicate(files: &Files) -> Result<OwnedFd> {
-    let root = files.as_fd().try_clone_to_owned();
-    root.map_err(Error::system("open the container's files"))
 }
 
 pub(super) fn is_directory(root: &OwnedFd, path: &str) -> bool {

@@ -36,14 +36,7 @@ pub fn expand(
     escape: char,
     value: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
-    let mut lexer = Lexer {
-        chars: word.chars().collect(),
-        at: 0,
-        escape,
-        value,
-        raw: false,
-    };
-    lexer.until(None, 0)
+    Lexer::new(word, escape, value).until(None, 0)
 }
 
 /// Puts variables into a here-document, whose quotes stay.
@@ -55,13 +48,8 @@ pub fn expand_document(
     escape: char,
     value: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
-    let mut lexer = Lexer {
-        chars: text.chars().collect(),
-        at: 0,
-        escape,
-        value,
-        raw: true,
-    };
+    let mut lexer = Lexer::new(text, escape, value);
+    lexer.raw = true;
     lexer.until(None, 0)
 }
 
@@ -74,7 +62,17 @@ struct Lexer<'a> {
     raw: bool,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(text: &str, escape: char, value: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            chars: text.chars().collect(),
+            at: 0,
+            escape,
+            value,
+            raw: false,
+        }
+    }
+
     fn next(&mut self) -> Option<char> {
         let next = self.chars.get(self.at).copied();
         self.at += usize::from(next.is_some());

@@ -5,7 +5,6 @@ use super::save::to_file_or_stdout;
 use crate::container::files::Files;
 use crate::error::{Error, Result};
 use crate::image::archive_directory;
-use rustix::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `export`.
@@ -32,15 +31,10 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let path = args.output.as_deref().map(std::path::absolute).transpose();
     let path = path.map_err(Error::io("use", args.output.clone().unwrap_or_default()))?;
     let files = Files::open(&home, &directory)?;
-    let top = files.as_fd().try_clone_to_owned();
-    let written = top
-        .map_err(Error::system("open the container's files"))
-        .and_then(|top| {
-            let origin = format!("export {}", args.container);
-            to_file_or_stdout(path.as_deref(), |to| {
-                Ok(archive_directory(&top, &origin, to)?)
-            })
-        });
+    let origin = format!("export {}", args.container);
+    let written = to_file_or_stdout(path.as_deref(), |to| {
+        Ok(archive_directory(files.root(), &origin, to)?)
+    });
     files.close()?;
     written?;
     Ok(0)

@@ -16,7 +16,6 @@ use super::state::Status;
 use crate::error::{Error, Result};
 use crate::image::{History, ImageId, Limits, OciConfig, Reference, Store, archive_pieces};
 use crate::types::Moment;
-use rustix::fd::AsFd;
 
 /// What is said of the new image.
 #[derive(Debug, Default)]
@@ -114,13 +113,11 @@ pub fn layer(
     let short = directory.id().short();
     let origin = format!("commit {short}");
     let made = (|| {
-        let top = files.as_fd().try_clone_to_owned();
-        let top = top.map_err(Error::system("open the container's files"))?;
         let pieces = plan::union(spec, directory).pieces();
         let refused = |why| Error::Refused(format!("container {short}: {why}"));
         let pieces = pieces.map_err(refused)?;
         Ok(store.add_written(&origin, Limits::default(), |to| {
-            archive_pieces(&top, &pieces, &origin, to)
+            archive_pieces(files.root(), &pieces, &origin, to)
         })?)
     })();
     files.close()?;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::mounts::union::Served;
 use crate::sys::process::{Forked, exit_now, fork};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -83,6 +83,11 @@ impl Files {
                 Err(Error::io("open", path)(errno.into()))
             }
         }
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
     }
 
     /// Takes down what was mounted.
@@ -153,11 +158,5 @@ impl Helper {
             false if why.is_empty() => Err("the helper was killed".to_owned()),
             false => Err(why),
         })
-    }
-}
-
-impl AsFd for Files {
-    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
-        self.root.as_fd()
     }
 }
