@@ -10,9 +10,11 @@
 //! members for a whole one; and it cannot say at which byte something is wrong. All numbers and
 //! lengths come from the archive and are checked before they are used. Names are the caller's to check.
 
+mod packing;
 mod sparse;
 mod writer;
 
+pub use packing::{Packing, is_tar, start_of};
 pub use writer::{Meta, WriteError, Writer};
 
 use std::collections::BTreeMap;

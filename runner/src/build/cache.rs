@@ -9,6 +9,7 @@
 //! Losing the file loses time only.
 
 use crate::image::{ImageId, Layer, Store};
+use crate::types::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -47,10 +48,7 @@ pub fn key(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize())
 }
 
 impl<'a> Cache<'a> {

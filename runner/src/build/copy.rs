@@ -12,6 +12,7 @@ use crate::container::transfer::{How as Unpacking, unpack};
 use crate::error::{Error, Result};
 use crate::image::Layer;
 use crate::network::Source as Network;
+use crate::types::hex;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
@@ -370,11 +371,7 @@ struct Hashing(sha2::Sha256);
 impl Hashing {
     fn hex(self) -> String {
         use sha2::Digest;
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&self.0.finalize())
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::ignore::{Ignore, Pattern};
 use crate::image::meta_of;
-use archive::{Archive, Kind, Meta, Writer};
+use archive::{Archive, Kind, Meta, Packing, Writer, is_tar, start_of};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -363,41 +363,20 @@ impl<W: Write> Writing<'_, W> {
     fn extract(&mut self, file: &File, path: &Path) -> Result<bool, Why> {
         let told = |why: std::io::Error| format!("{}: {why}", path.display());
         let mut input = BufReader::with_capacity(256 << 10, file);
-        let start = input.fill_buf().map_err(told)?;
-        let tar = start.get(257..262) == Some(b"ustar");
-        let gzip = start.starts_with(b"\x1f\x8b");
-        let zstd = start.starts_with(b"\x28\xb5\x2f\xfd");
-        for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh", "bzip2")] {
-            if start.starts_with(magic) {
-                return Err(format!(
-                    "{}: packed with {name}, which ADD does not read; pack it with gzip or zstd, or use COPY",
-                    path.display()
-                ));
-            }
-        }
-        let mut inflated: Box<dyn Read + '_> = if gzip {
-            Box::new(flate2::bufread::MultiGzDecoder::new(input))
-        } else if zstd {
-            Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(told)?)
-        } else if tar {
-            Box::new(input)
-        } else {
-            return Ok(false);
-        };
-        // A compressed file that holds no archive is copied as it is.
-        let mut head = [0; 512];
-        let mut filled = 0;
-        while filled < head.len() {
-            match inflated.read(&mut head[filled..]).map_err(told)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        if &head[257..262] != b"ustar" {
+        let packing = Packing::of(input.fill_buf().map_err(told)?).map_err(|name| {
+            format!(
+                "{}: packed with {name}, which ADD does not read; pack it with gzip or zstd, or use COPY",
+                path.display()
+            )
+        })?;
+        let mut inflated = packing.open(input).map_err(told)?;
+        let start = start_of(&mut inflated).map_err(told)?;
+        // What holds no archive, compressed or not, is copied as it is.
+        if !is_tar(&start) {
             std::io::Seek::rewind(&mut &*file).map_err(told)?;
             return Ok(false);
         }
-        self.members(Archive::new((&head[..]).chain(inflated)))
+        self.members(Archive::new(start.chain(inflated)))
             .map_err(|why| format!("{}: {why}", path.display()))?;
         Ok(true)
     }

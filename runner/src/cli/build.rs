@@ -11,10 +11,11 @@ use crate::container::transfer::{How, unpack};
 use crate::error::{Error, Result};
 use crate::image::{Reference, Store};
 use crate::network::Source;
+use archive::{Packing, is_tar, start_of};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, stdin};
+use std::io::{Cursor, Read, stdin};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -225,21 +226,14 @@ fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
 
 /// A context or a Dockerfile on standard input.
 fn piped(args: &Args, root: &Path) -> Result<Input> {
-    let mut head = vec![0; 512];
-    let mut filled = 0;
-    while filled < head.len() {
-        match stdin().read(&mut head[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) => return Err(Error::system("read standard input")(error)),
-        }
-    }
-    head.truncate(filled);
-    let gzip = head.starts_with(b"\x1f\x8b");
-    let zstd = head.starts_with(b"\x28\xb5\x2f\xfd");
-    let tar = head.get(257..262) == Some(b"ustar");
-    let whole = std::io::Cursor::new(head).chain(stdin());
-    if !(gzip || zstd || tar) {
+    let start = start_of(&mut stdin()).map_err(Error::system("read standard input"))?;
+    let packing = Packing::of(&start).map_err(|name| {
+        let why = "pack the context with gzip or zstd";
+        Error::Refused(format!("build: standard input: packed with {name}; {why}"))
+    })?;
+    let text = packing == Packing::Plain && !is_tar(&start);
+    let whole = Cursor::new(start).chain(stdin().lock());
+    if text {
         return Ok(Input {
             text: text_of(whole, "standard input")?,
             name: "standard input".to_owned(),
@@ -250,14 +244,8 @@ fn piped(args: &Args, root: &Path) -> Result<Input> {
     let place = root.join(format!("builds-context-{}", std::process::id()));
     fs::create_dir(&place).map_err(Error::io("make", &place))?;
     let unpacked = Unpacked(place.clone());
-    let inflated: Box<dyn Read> = if gzip {
-        Box::new(flate2::read::MultiGzDecoder::new(whole))
-    } else if zstd {
-        let decoder = zstd::stream::read::Decoder::new(whole);
-        Box::new(decoder.map_err(Error::system("read standard input"))?)
-    } else {
-        Box::new(whole)
-    };
+    let inflated = packing.open(whole);
+    let inflated = inflated.map_err(Error::system("read standard input"))?;
     let how = How {
         keep_owners: true,
         ..How::default()

@@ -1,6 +1,7 @@
 //! Ids of containers: 64 hexadecimal digits, 12 of them shown.
 
 use crate::error::{Error, Result};
+use crate::types::hex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::Read;
@@ -18,9 +19,7 @@ impl Id {
         std::fs::File::open(path)
             .and_then(|mut file| file.read_exact(&mut bytes))
             .map_err(Error::io("read", path))?;
-        Ok(Self(
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ))
+        Ok(Self(hex(&bytes)))
     }
 
     /// All 64 digits.

@@ -11,8 +11,9 @@
 
 use super::ImageError;
 use super::error::io;
-use super::record::{self, hex, is_id};
+use super::record::{self, is_id};
 use super::scratch::{Scratch, flush, remove};
+use crate::types::hex;
 use layerfs::error::PackError;
 pub use layerfs::layer::packed::Limits;
 use layerfs::layer::packed::reader::ROOT;

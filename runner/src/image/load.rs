@@ -15,11 +15,11 @@ use super::layers::Limits;
 use super::record::{self, LONGEST, digest, is_id};
 use super::scratch::{Scratch, open_directory};
 use super::{ImageError, ImageId, Layer, Reference, Store, architecture};
-use archive::{Archive, Kind};
+use archive::{Archive, Kind, Packing};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, stdin};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, stdin};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -261,26 +261,15 @@ impl Files {
             None => Box::new(stdin()),
         };
         let mut input = BufReader::with_capacity(256 << 10, input);
-        let start = std::io::BufRead::fill_buf(&mut input);
-        let start = start.map_err(|e| refused(&origin, &e.to_string()))?;
-        let gzip = start.starts_with(b"\x1f\x8b");
-        let zstd = start.starts_with(b"\x28\xb5\x2f\xfd");
-        let seekable = source.filter(|path| path.is_file() && !gzip && !zstd);
+        let unread = |e: std::io::Error| refused(&origin, &e.to_string());
+        let packing = Packing::of(input.fill_buf().map_err(unread)?)
+            .map_err(|name| refused(&origin, &format!("packed with {name}; unpack it first")))?;
+        let seekable = source.filter(|path| path.is_file() && packing == Packing::Plain);
         let (file, spool) = match seekable {
             Some(path) => (File::open(path).map_err(io("open", path))?, None),
             None => {
-                let (file, scratch) = if gzip {
-                    spool(store, flate2::bufread::MultiGzDecoder::new(input), &origin)?
-                } else if zstd {
-                    let decoder = zstd::stream::read::Decoder::with_buffer(input);
-                    spool(
-                        store,
-                        decoder.map_err(|e| refused(&origin, &e.to_string()))?,
-                        &origin,
-                    )?
-                } else {
-                    spool(store, input, &origin)?
-                };
+                let inflated = packing.open(input).map_err(unread)?;
+                let (file, scratch) = spool(store, inflated, &origin)?;
                 (file, Some(scratch))
             }
         };

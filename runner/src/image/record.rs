@@ -7,6 +7,7 @@
 
 use super::error::io;
 use super::{Config, ImageError, OciConfig, Reference};
+use crate::types::hex;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -154,10 +155,6 @@ pub(super) fn wrong(path: &Path, why: String) -> ImageError {
 /// SHA-256 as 64 hexadecimal digits.
 pub(super) fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a text is an id: exactly 64 lower case hexadecimal digits.

@@ -2,7 +2,7 @@
 
 use super::ImageError;
 use super::error::io;
-use super::record::hex;
+use crate::types::hex;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::Read;

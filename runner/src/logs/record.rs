@@ -3,7 +3,7 @@
 //! Text that is no UTF-8 stands in `log` with its bad bytes replaced, as with docker, and all of
 //! it exactly in `hex`, so that nothing is lost.
 
-use crate::types::Moment;
+use crate::types::{Moment, hex};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -46,12 +46,12 @@ impl Record {
     /// Appends the record, as one line, to `to`.
     pub(super) fn encode(&self, to: &mut Vec<u8>) {
         let log = String::from_utf8_lossy(&self.bytes);
-        let hex = matches!(log, Cow::Owned(_)).then(|| Cow::Owned(to_hex(&self.bytes)));
+        let digits = matches!(log, Cow::Owned(_)).then(|| Cow::Owned(hex(&self.bytes)));
         let line = Line {
             log,
             stream: self.stream,
             time: Cow::Owned(self.time.to_string()),
-            hex,
+            hex: digits,
         };
         // Text and numbers into memory: cannot fail.
         let _ = serde_json::to_writer(&mut *to, &line);
@@ -72,10 +72,6 @@ impl Record {
             bytes,
         })
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -8,6 +8,7 @@ use super::settings::Join;
 use super::state::{DEFAULT, Locked, Network, State};
 use super::subnet;
 use super::{NetworkError, caretaker, check_network_name, refuse};
+use crate::types::hex;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -248,8 +249,7 @@ fn own_subnet6() -> Result<Option<Ipv6Net>, NetworkError> {
 }
 
 fn random_id() -> Result<String, NetworkError> {
-    let bytes = random::<32>()?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&random::<32>()?))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], NetworkError> {

@@ -1,5 +1,6 @@
 //! Digests of content: their grammar, and taking them.
 
+use crate::types::hex;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -54,9 +55,7 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Digest {
-        let digits = self.0.finalize();
-        let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
-        Digest(format!("sha256:{digits}"))
+        Digest(format!("sha256:{}", hex(&self.0.finalize())))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Small values that every floor may use.
 
+mod hex;
 mod moment;
 mod piece;
 
+pub use hex::hex;
 pub use moment::{Moment, parse_duration};
 pub use piece::Piece;

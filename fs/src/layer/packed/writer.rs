@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use archive::{Archive, Damage, Kind, Member};
+use archive::{Archive, Damage, Kind, Member, Packing};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
@@ -210,21 +210,12 @@ fn inflater<'a>(input: &'a mut (impl BufRead + 'a)) -> io::Result<Box<dyn Read +
     if start.is_empty() {
         return Err(io::Error::other("empty; want a tar archive"));
     }
-    if start.starts_with(b"\x1f\x8b") {
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
-    }
-    if start.starts_with(b"\x28\xb5\x2f\xfd") {
-        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(input)?));
-    }
-    for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh", "bzip2")] {
-        if start.starts_with(magic) {
-            let why = format!(
-                "packed with {name}; unpack it first: {name} -dc FILE | layerfs pack - -o OUT.lfs"
-            );
-            return Err(io::Error::other(why));
-        }
-    }
-    Ok(Box::new(input))
+    let packing = Packing::of(start).map_err(|name| {
+        io::Error::other(format!(
+            "packed with {name}; unpack it first: {name} -dc FILE | layerfs pack - -o OUT.lfs"
+        ))
+    })?;
+    packing.open(input)
 }
 
 fn pump(input: &mut dyn Read, chunks: &mut Chunks) -> io::Result<()> {
