@@ -243,16 +243,19 @@ impl Cgroup {
         &self.name
     }
 
-    /// Moves a process (0 = the caller) into the group, in every hierarchy. Children made later
-    /// are born in it.
+    /// Moves the caller, which has no other thread, into the group in every hierarchy of v1; in v2
+    /// it is to be born in it ([`Cgroup::unified_fd`]).
+    ///
+    /// Any other way to move a process, by its number or by `cgroup.procs`, takes a lock that all forks
+    /// of the machine share, and waits 10 ms and more for it (kernel/cgroup/cgroup.c,
+    /// `cgroup_procs_write_start`).
     ///
     /// # Errors
-    /// The process is gone, or what else the kernel refuses.
-    pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
-        let pid = pid.to_string();
-        self.groups
-            .iter()
-            .try_for_each(|group| group.write("cgroup.procs", &pid))
+    /// What the kernel refuses.
+    pub fn enter(&self) -> Result<(), CgroupError> {
+        let old = self.groups.iter().filter(|g| g.version == Version::V1);
+        old.into_iter()
+            .try_for_each(|group| group.write("tasks", "0"))
     }
 
     /// The group in the v2 hierarchy, for `clone3(CLONE_INTO_CGROUP)`.

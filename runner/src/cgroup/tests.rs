@@ -34,7 +34,10 @@ fn spawn(cgroup: &Cgroup, script: &str) -> Child {
         .process_group(0)
         .spawn()
         .unwrap();
-    cgroup.add(child.id() as i32).unwrap();
+    for group in &cgroup.groups {
+        let pid = child.id().to_string();
+        group.write("cgroup.procs", &pid).unwrap();
+    }
     use std::io::Write;
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     child

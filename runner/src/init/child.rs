@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::tuned;
 use super::user::{self, Identity};
 use super::{Go, Plan, Program, Report, Stdio, TerminalSize, exec, reaper};
+use crate::cgroup::Cgroup;
 use crate::mounts::apply::{Terminal, Tree};
 use crate::mounts::inroot::{Links, Missing, Root, is_directory};
 use crate::mounts::source::Sources;
@@ -38,8 +39,14 @@ const CHANNEL: RawFd = 3;
 const PROC_MAGIC: i64 = 0x9fa0;
 
 /// Becomes the container's first process. Never returns.
-pub(super) fn run(plan: &Plan, sources: Sources, stdio: Option<Stdio>, channel: Channel) -> ! {
-    match wait_for_go(&channel) {
+pub(super) fn run(
+    plan: &Plan,
+    sources: Sources,
+    stdio: Option<Stdio>,
+    cgroup: &Cgroup,
+    channel: Channel,
+) -> ! {
+    match wait_for_go(cgroup, &channel) {
         Ok(true) => {}
         Ok(false) => exit_now(125),
         Err(failure) => give_up(&channel, failure),
@@ -65,11 +72,12 @@ pub(super) fn give_up(channel: &Channel, failure: Failure) -> ! {
     exit_now(code)
 }
 
-/// Waits for the cgroup; false if the monitor has died instead.
-fn wait_for_go(channel: &Channel) -> Result<bool, Failure> {
+/// Enters the control group and waits for the network; false if the monitor has died instead.
+fn wait_for_go(cgroup: &Cgroup, channel: &Channel) -> Result<bool, Failure> {
     die_with_monitor()?;
     let done = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide", "the process", done)?;
+    step("enter", "the control group", cgroup.enter())?;
     match channel.receive::<Go>() {
         Ok(Received::Message(Go, _)) => Ok(true),
         Ok(Received::End) => Ok(false),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   overseer        guide                                  command
-//!   join: fork ───> control group
+//!   join: clone3 ─> control group
 //!                   setns: all namespaces of pid 1
 //!                   clone3(CLONE_PARENT) ────────────────> in the pid namespace, the overseer's child
 //!   <── Joined(handle) ── exit                             session, user, work directory, pty
@@ -28,10 +28,9 @@ use crate::mounts::apply::Terminal;
 use crate::mounts::inroot::{Missing, Root};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::process::{
-    Child, Forked, clone_sibling, default_signals, exit_now, fork, new_session_keyring, reap,
+    Child, Forked, clone_into, clone_sibling, default_signals, exit_now, new_session_keyring, reap,
 };
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::getpid;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::process::{
@@ -72,8 +71,9 @@ pub struct Joined {
 pub fn join(target: &Target<'_>, program: &Program, streams: Streams) -> Result<Joined, Failure> {
     let lost = |error: io::Error| Failure::setup("talk to", "the command", error);
     let (ours, theirs) = Channel::pair().map_err(lost)?;
-    let guide = match step("start", "the command", fork())? {
-        Forked::Parent(guide) => guide,
+    let cloned = clone_into(0, target.cgroup.unified_fd());
+    let guide = match step("start", "the command", cloned)? {
+        Forked::Parent(guide) => guide.pid,
         Forked::Child => {
             drop(ours);
             match guide(target, &theirs) {
@@ -127,8 +127,8 @@ fn guide(target: &Target<'_>, channel: &Channel) -> Result<(), Failure> {
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide", "the process", hidden)?;
     let what = "join";
-    let added = target.cgroup.add(getpid().as_raw());
-    step(what, "the container's control group", added)?;
+    let entered = target.cgroup.enter();
+    step(what, "the container's control group", entered)?;
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWUTS

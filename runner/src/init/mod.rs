@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   monitor                          child (pid 1 of the container)
-//!   spawn: clone3(NEWNS|NEWPID|…) ──> waits
-//!   puts it into the cgroup
+//!   spawn: clone3(NEWNS|NEWPID|…) ──> enters the control group
+//!   gives it its network
 //!   Go ─────────────────────────────> cgroup namespace, host name, network
 //!                                     tree, pivot_root             (mounts)
 //!   <──────────── Terminal(master) ── pty, if any
@@ -30,6 +30,7 @@ mod user;
 pub use failure::{Failure, Kind};
 pub use tuned::{Rlimit, check_sysctl};
 
+use crate::cgroup::Cgroup;
 use crate::mounts::plan::Plan as MountPlan;
 use crate::mounts::source::Sources;
 use crate::network::Inside;
@@ -106,7 +107,7 @@ pub struct Stdio {
     pub error: OwnedFd,
 }
 
-/// From the monitor to the child: the cgroup is ready.
+/// From the monitor to the child: the network is ready.
 #[derive(Debug, Serialize, Deserialize)]
 struct Go;
 
@@ -129,24 +130,29 @@ pub struct Waiting {
     channel: Channel,
 }
 
-/// Clones the child into its namespaces; it does nothing yet.
+/// Clones the child into its namespaces and its control group, where it waits.
 ///
 /// `stdio` and the sources are the child's from here on; the caller's copies are closed.
-pub fn spawn(plan: &Plan, sources: Sources, stdio: Option<Stdio>) -> io::Result<Waiting> {
+pub fn spawn(
+    plan: &Plan,
+    sources: Sources,
+    stdio: Option<Stdio>,
+    cgroup: &Cgroup,
+) -> io::Result<Waiting> {
     let (ours, theirs) = Channel::pair()?;
     let mut flags =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     if plan.network.is_own() {
         flags |= libc::CLONE_NEWNET;
     }
-    match clone_into(flags)? {
+    match clone_into(flags, cgroup.unified_fd())? {
         Forked::Parent(child) => Ok(Waiting {
             child,
             channel: ours,
         }),
         Forked::Child => {
             drop(ours);
-            child::run(plan, sources, stdio, theirs)
+            child::run(plan, sources, stdio, cgroup, theirs)
         }
     }
 }

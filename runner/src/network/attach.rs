@@ -10,7 +10,7 @@
 //!     Attachment::plug   interfaces                             kernel
 //!     …
 //!     Attachment::undo   elements, endpoints, hosts             the other way round
-//!     Leftover::remove   interfaces that did not go by themselves
+//!                        interfaces taken down: the kernel removes them with the namespace
 //! ```
 //!
 //! What changes while it runs is in [`super::connect`].
@@ -76,13 +76,6 @@ pub(super) struct Plug {
     pub(super) bridge: u32,
     /// The port may send back what came from it.
     pub(super) hairpin: bool,
-}
-
-/// Interfaces of a container that has ended. The kernel removes them with its namespace, if that
-/// is not another container's, too.
-#[derive(Debug, Default)]
-pub struct Leftover {
-    interfaces: Vec<String>,
 }
 
 impl Attachment {
@@ -229,9 +222,7 @@ impl Attachment {
         if self.plugs.is_empty() {
             return Ok(());
         }
-        let opened = Socket::route();
-        let mut socket =
-            opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+        let mut socket = Socket::route()?;
         self.plugs
             .iter()
             .try_for_each(|plug| plug_in(&mut socket, plug, pid))
@@ -241,36 +232,16 @@ impl Attachment {
     ///
     /// # Errors
     /// What could not be undone; the next command tries again.
-    pub fn undo(self) -> Result<Leftover, NetworkError> {
+    pub fn undo(self) -> Result<(), NetworkError> {
         if let Some(relay) = self.relay {
             relay.stop();
         }
         let Some(mut table) = self.table else {
-            return Ok(Leftover::default());
+            return Ok(());
         };
         let mut locked = Locked::open(&self.root)?;
-        let leftover = take_off(&mut locked, &self.container, Some(&mut table))?;
-        caretaker::entrust(&self.root, &mut locked, &table)?;
-        Ok(leftover)
-    }
-}
-
-impl Leftover {
-    /// Removes the interfaces that are still there.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn remove(self) -> Result<(), NetworkError> {
-        if self.interfaces.is_empty() {
-            return Ok(());
-        }
-        let opened = Socket::route();
-        let mut socket =
-            opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
-        for name in &self.interfaces {
-            remove_interface(&mut socket, name)?;
-        }
-        Ok(())
+        take_off(&mut locked, &self.container, Some(&mut table))?;
+        caretaker::entrust(&self.root, &mut locked, &table)
     }
 }
 
@@ -279,27 +250,31 @@ impl Leftover {
 /// # Errors
 /// What could not be undone.
 pub fn release(root: &Path, container: &str) -> Result<(), NetworkError> {
-    let leftover = {
-        let mut locked = Locked::open(root)?;
-        let mut table = keeper::borrow(&locked.state);
-        take_off(&mut locked, container, table.as_mut())?
-    };
-    leftover.remove()
+    let mut locked = Locked::open(root)?;
+    let mut table = keeper::borrow(&locked.state);
+    take_off(&mut locked, container, table.as_mut())
 }
 
+/// Undoes what was made for a container. Its interfaces stay as long as its namespace does, which the
+/// kernel takes apart some time after the last process, or which is another container's, too; they must
+/// be down before their addresses are another's.
 fn take_off(
     locked: &mut Locked,
     container: &str,
     table: Option<&mut Table>,
-) -> Result<Leftover, NetworkError> {
+) -> Result<(), NetworkError> {
     let endpoints = locked.state.of(container).map(|(_, endpoint)| endpoint);
     let endpoints: Vec<Endpoint> = endpoints.cloned().collect();
     if endpoints.is_empty() {
-        return Ok(Leftover::default());
+        return Ok(());
     }
     if let Some(table) = table {
         let removed = table.take_out(&published_elements(&endpoints));
         removed.map_err(|source| NetworkError::kernel("withdraw the ports", source))?;
+    }
+    let mut socket = Socket::route()?;
+    for endpoint in &endpoints {
+        existing(socket.ask(vec![link::take_down(&endpoint.outside)]))?;
     }
     for network in &mut locked.state.networks {
         network
@@ -309,12 +284,7 @@ fn take_off(
     for network in &locked.state.networks {
         names::tell_members(&locked.state, network);
     }
-    locked.save()?;
-    let interfaces = endpoints
-        .into_iter()
-        .map(|endpoint| endpoint.outside)
-        .collect();
-    Ok(Leftover { interfaces })
+    locked.save()
 }
 
 pub(super) fn add_endpoint(
@@ -495,14 +465,12 @@ pub(super) fn plug_in(socket: &mut Socket, plug: &Plug, pid: i32) -> Result<(), 
 }
 
 pub(super) fn remove_interface(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
-    let found = link::index(socket, name);
-    if found
-        .map_err(|source| NetworkError::kernel(format!("look for {name}"), source))?
-        .is_none()
-    {
-        return Ok(());
-    }
-    match socket.ask(vec![link::remove(name)]) {
+    existing(socket.ask(vec![link::remove(name)]))
+}
+
+/// It is no error that an interface is gone.
+fn existing(done: Result<(), Refusal>) -> Result<(), NetworkError> {
+    match done {
         Err(refusal) if refusal.source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other.map_err(|Refusal { what, source }| NetworkError::kernel(what, source)),
     }

@@ -55,9 +55,7 @@ pub(super) fn index(socket: &Socket, network: &Network) -> Result<Option<u32>, N
 
 /// Addresses that this machine has routes to, or asks for names.
 pub(super) fn routes() -> Result<Vec<IpNet>, NetworkError> {
-    let opened = Socket::route();
-    let mut socket =
-        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let mut socket = Socket::route()?;
     let routes = link::routes(&mut socket);
     let (mut taken, _) =
         routes.map_err(|source| NetworkError::kernel("list the routes", source))?;

@@ -69,9 +69,7 @@ pub(super) fn take_down_one(state: &mut State, id: &str) -> Result<(), NetworkEr
     if network.interface.is_none() {
         return Ok(());
     }
-    let opened = Socket::route();
-    let mut socket =
-        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let mut socket = Socket::route()?;
     bridge::remove(&mut socket, table.as_mut(), network)?;
     network.interface = None;
     Ok(())
@@ -120,9 +118,7 @@ fn quiet() -> std::io::Result<()> {
 /// Removes bridges without containers, then the table if that leaves no containers: while there
 /// is a bridge, its rules guard it.
 fn take_down(state: &mut State, mut table: Option<Table>) -> Result<(), NetworkError> {
-    let opened = Socket::route();
-    let mut socket =
-        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let mut socket = Socket::route()?;
     for network in &mut state.networks {
         if network.endpoints.is_empty() {
             bridge::remove(&mut socket, table.as_mut(), network)?;

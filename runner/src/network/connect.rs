@@ -78,7 +78,7 @@ impl Attachment {
         let Some(endpoint) = network.endpoint(&self.container) else {
             return Err(NetworkError::NoNetwork(network.name.clone()));
         };
-        let mut socket = route_socket()?;
+        let mut socket = Socket::route()?;
         let plug = Plug {
             endpoint: endpoint.clone(),
             bridge: bridges.index(network)?,
@@ -131,7 +131,7 @@ impl Attachment {
                 relay.stop();
             }
         }
-        remove_interface(&mut route_socket()?, &endpoint.outside)?;
+        remove_interface(&mut Socket::route()?, &endpoint.outside)?;
         let network = locked.state.find_mut(id)?;
         network
             .endpoints
@@ -211,10 +211,6 @@ fn free_number(state: &State, container: &str) -> usize {
     (0..).find(|number| !used.contains(number)).unwrap_or(0)
 }
 
-fn route_socket() -> Result<Socket, NetworkError> {
-    Socket::route().map_err(|source| NetworkError::kernel("open a netlink socket", source))
-}
-
 /// A netlink socket in the network namespace of a process that cannot be gone: a child not yet
 /// waited for.
 fn socket_of(pid: i32) -> Result<Socket, NetworkError> {
@@ -224,7 +220,7 @@ fn socket_of(pid: i32) -> Result<Socket, NetworkError> {
     };
     let own = open("/proc/thread-self/ns/net".to_owned())?;
     join(&open(format!("/proc/{pid}/ns/net"))?)?;
-    let socket = route_socket();
+    let socket = Socket::route();
     if join(&own).is_err() {
         // All that this process does later would be done in the container's.
         exit_now(1);

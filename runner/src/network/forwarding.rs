@@ -33,7 +33,7 @@ pub(super) fn allow6() -> Result<(bool, Option<Notice>), NetworkError> {
     if is_on(IPV6)? {
         return Ok((true, None));
     }
-    let routes = Socket::route().and_then(|mut socket| link::routes(&mut socket));
+    let routes = link::routes(&mut Socket::route()?);
     let (_, from_router) =
         routes.map_err(|source| NetworkError::kernel("list the routes", source))?;
     if from_router {

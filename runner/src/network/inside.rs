@@ -66,9 +66,7 @@ impl Inside {
 
 /// Gives interfaces of the calling thread's namespace their addresses and routes, after loopback.
 pub(super) fn set_up(loopback: bool, interfaces: &[Interface]) -> Result<(), NetworkError> {
-    let opened = Socket::route();
-    let mut socket =
-        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let mut socket = Socket::route()?;
     set_up_by(&mut socket, loopback, interfaces)
 }
 

@@ -109,7 +109,19 @@ pub(super) fn bring_up(name: &str, index: u32) -> Request {
     }
 }
 
-/// Removes an interface, and with it the other end of a pair.
+/// Takes an interface down: nothing gets through it any more.
+pub(super) fn take_down(name: &str) -> Request {
+    let mut link = named(name);
+    link.header.change_mask = LinkFlags::Up;
+    Request {
+        what: format!("take down {name}"),
+        message: RouteNetlinkMessage::SetLink(link),
+        flags: 0,
+    }
+}
+
+/// Removes an interface, and with it the other end of a pair. It waits for all processors
+/// (`rcu_barrier`), 10 ms and more.
 pub(super) fn remove(name: &str) -> Request {
     Request {
         what: format!("remove the interface {name}"),

@@ -39,7 +39,7 @@ mod settings;
 mod state;
 mod subnet;
 
-pub use attach::{Attachment, Leftover, Wanted, release};
+pub use attach::{Attachment, Wanted, release};
 pub use caretaker::take_over;
 pub use files::{
     HostEntry, NameServers, check_hostname, parse_dns, parse_dns_option, parse_dns_search,

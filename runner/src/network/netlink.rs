@@ -5,6 +5,7 @@
 //! addresses and routes, where each is answered for itself; [`Socket::commit`] for packet
 //! filtering, where all of a batch is done or nothing.
 
+use super::NetworkError;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
@@ -56,8 +57,9 @@ pub(super) struct Socket {
 
 impl Socket {
     /// One for links, addresses and routes of the calling thread's network namespace.
-    pub(super) fn route() -> io::Result<Self> {
-        Self::open(None)
+    pub(super) fn route() -> Result<Self, NetworkError> {
+        let opened = Self::open(None);
+        opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))
     }
 
     /// One for packet filtering in the calling thread's network namespace.

@@ -197,8 +197,7 @@ pub fn remove(root: &Path, wanted: &str) -> Result<String, NetworkError> {
 
 /// Looks which bridges are there, and plans the others.
 pub(super) fn plan_bridges(locked: &mut Locked, joins: &[Join]) -> Result<Bridges, NetworkError> {
-    let opened = Socket::route();
-    let socket = opened.map_err(|source| NetworkError::kernel("open a netlink socket", source))?;
+    let socket = Socket::route()?;
     let mut bridges = Bridges {
         socket,
         indices: HashMap::new(),

@@ -1,8 +1,11 @@
 //! Processes: clone3 into namespaces, fork, and what a child puts in order before exec.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+
+/// `clone3`: the child is born in the control group of v2 whose descriptor is given.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// A child made by [`clone_into`], seen from the parent.
 #[derive(Debug)]
@@ -22,29 +25,38 @@ pub enum Forked<T> {
     Child,
 }
 
-/// Forks the calling process into the new namespaces named by `flags` (`CLONE_NEW*`).
+/// Forks the calling process into the new namespaces named by `flags` (`CLONE_NEW*`), and into a
+/// control group of v2, if one is given.
 ///
 /// The caller must be single-threaded: the child goes on running Rust code, so a lock held by
 /// another thread at this moment would stay locked for ever. Refused with `EBUSY` if it is not.
-pub fn clone_into(flags: libc::c_int) -> io::Result<Forked<Child>> {
+pub fn clone_into(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked<Child>> {
     single_threaded()?;
-    clone3(flags, libc::SIGCHLD)
+    clone3(flags, libc::SIGCHLD, cgroup)
 }
 
 /// Forks as [`clone_into`] does, but the child is the caller's brother: its parent is the caller's.
 /// The caller must be single-threaded; that is not checked, since its /proc may not show it.
 pub fn clone_sibling() -> io::Result<Forked<Child>> {
     // It has the end signal of the caller.
-    clone3(libc::CLONE_PARENT, 0)
+    clone3(libc::CLONE_PARENT, 0, None)
 }
 
-fn clone3(flags: libc::c_int, exit_signal: libc::c_int) -> io::Result<Forked<Child>> {
+fn clone3(
+    flags: libc::c_int,
+    exit_signal: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Forked<Child>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: an all-zero `clone_args` is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (flags | libc::CLONE_PIDFD) as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = exit_signal as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // SAFETY: without CLONE_VM this is fork: the child gets a copy of all memory; `args` lives
     // over the call and its size is told; no other thread exists (callers see to that), so no
     // lock of the allocator can be held.

@@ -44,7 +44,8 @@ impl Monitor {
         let told = wanted.args.join(" ");
         self.record(&format!("exec_create: {told}"));
         self.record(&format!("exec_start: {told}"));
-        let forked = clone_into(0).map_err(|error| format!("cannot start a process: {error}"))?;
+        let forked =
+            clone_into(0, None).map_err(|error| format!("cannot start a process: {error}"))?;
         match forked {
             Forked::Parent(child) => {
                 drop(streams);

@@ -143,7 +143,7 @@ impl Monitor {
             output: theirs,
             error: copy,
         };
-        match clone_into(0).map_err(Error::system("start a health check"))? {
+        match clone_into(0, None).map_err(Error::system("start a health check"))? {
             Forked::Parent(overseer) => Ok(Probe {
                 overseer,
                 output: Some(output),

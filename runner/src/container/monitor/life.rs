@@ -22,7 +22,7 @@ use crate::init::{self, Stdio, TerminalSize, Waiting};
 use crate::mounts::inroot::Root;
 use crate::mounts::source::Sources;
 use crate::mounts::union::Served;
-use crate::network::{Attachment, Join, Leftover, Source, Wanted};
+use crate::network::{Attachment, Join, Source, Wanted};
 use crate::sys::process::Child;
 use crate::sys::program;
 use rustix::event::PollFlags;
@@ -84,11 +84,10 @@ impl Life {
         let terminal = needs.terminal.unwrap_or(unknown);
         let plan = plan::init(spec, directory, &cgroup.view(), inside, terminal)?;
         let sources = Sources::open(&plan.mounts)?;
-        let init = init::spawn(&plan, sources, needs.streams);
+        let init = init::spawn(&plan, sources, needs.streams, cgroup);
         let init = self
             .init
             .insert(init.map_err(Error::system("make the container's first process"))?);
-        cgroup.add(init.child.pid)?;
         network.plug(init.child.pid)?;
         Ok(init.go()?)
     }
@@ -213,21 +212,14 @@ impl Life {
             // Its command is dead by now.
             let _ = exit_code(&overseer.pidfd);
         }
-        let detached = self
-            .network
-            .map_or(Ok(Leftover::default()), Attachment::undo);
-        let leftover = detached.unwrap_or_else(|error| {
-            problems.push(error.into());
-            Leftover::default()
-        });
+        let detached = self.network.map_or(Ok(()), Attachment::undo);
+        problems.extend(detached.err().map(Error::from));
         if let Some(union) = self.union {
             problems.extend(union.unmount().err().map(Error::from));
         }
         if let Some(cgroup) = &self.cgroup {
             problems.extend(cgroup.remove().err().map(Error::from));
         }
-        // Last, since in most cases the kernel has removed them meanwhile.
-        problems.extend(leftover.remove().err().map(Error::from));
         problems
     }
 }

@@ -82,7 +82,7 @@ impl Relay {
         let failed = |source| NetworkError::kernel("start the relay of published ports", source);
         let (mut ours, theirs) = io::pipe().map_err(failed)?;
         let parent = rustix::process::getpid();
-        let child = match clone_into(0).map_err(failed)? {
+        let child = match clone_into(0, None).map_err(failed)? {
             Forked::Parent(child) => child,
             Forked::Child => {
                 if getppid() != Some(parent) {
