@@ -1,11 +1,11 @@
 //! Everything is gone afterwards, whoever dies first.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::container::{Runner, cgroups_of};
-use tests::process::{Running, wait_until};
+use tests::process::{Running, run, wait_until};
 
 /// A container that sleeps; its short id, and the client.
 fn sleeper(runner: &Runner, flags: &[&str]) -> (Running, String) {
@@ -103,11 +103,9 @@ fn a_client_that_is_killed_leaves_a_container_that_removes_itself_at_its_end() {
     all_gone(&runner, &id);
 }
 
-#[test]
-fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
-    let runner = Runner::new();
-    let (mut client, id) = sleeper(&runner, &["--rm"]);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", first(&id))).unwrap();
+/// Kills the monitor of a container that runs.
+fn kill_monitor(id: &str) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", first(id))).unwrap();
     let parent = status
         .lines()
         .find_map(|l| l.strip_prefix("PPid:"))
@@ -115,11 +113,82 @@ fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
         .trim();
     let name = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
     assert!(name.contains("monitor"), "the parent of pid 1 is {name:?}");
-    kill_process(
-        Pid::from_raw(parent.parse().unwrap()).unwrap(),
-        Signal::KILL,
-    )
-    .unwrap();
+    let monitor = Pid::from_raw(parent.parse().unwrap()).unwrap();
+    kill_process(monitor, Signal::KILL).unwrap();
+    // The container dies with it.
+    let dead = wait_until(Duration::from_secs(20), || members(id).is_empty());
+    assert!(dead, "{:?}", members(id));
+}
+
+/// What a root knows of its networks.
+fn networks(runner: &Runner) -> serde_json::Value {
+    let text = std::fs::read(runner.state().join("networks.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// The kernel's number of a root's packet filtering table, which no other table ever has.
+fn table_of(runner: &Runner) -> u64 {
+    let state = networks(runner);
+    let name = state["table"]["name"].as_str().unwrap();
+    let table = tables().into_iter().find(|(table, _)| table == name);
+    table.unwrap_or_else(|| panic!("no table {name}")).1
+}
+
+/// All tables, by name and number.
+fn tables() -> Vec<(String, u64)> {
+    let listed = run(Command::new("nft").args(["-j", "list", "tables"])).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let tables = listed["nftables"].as_array().unwrap().iter();
+    tables
+        .filter_map(|entry| {
+            let table = &entry["table"];
+            Some((
+                table["name"].as_str()?.to_owned(),
+                table["handle"].as_u64()?,
+            ))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn table_goes(number: u64) {
+    let gone = || tables().iter().all(|(_, table)| *table != number);
+    assert!(wait_until(Duration::from_secs(20), gone), "{:?}", tables());
+}
+
+#[test]
+fn the_table_of_killed_holders_goes_with_the_next_command() {
+    let runner = Runner::new();
+    let id = runner.detached(&["--network", "bridge"], "exec sleep 4713");
+    let table = table_of(&runner);
+    kill_monitor(&id);
+    runner.ok("ps", &[]);
+    table_goes(table);
+}
+
+#[test]
+fn the_table_of_a_root_that_is_gone_goes_with_the_next_bridged_container() {
+    let lost = Runner::new();
+    let id = lost.detached(&["--network", "bridge"], "exec sleep 4714");
+    let table = table_of(&lost);
+    let bridge = networks(&lost)["networks"][0]["interface"].clone();
+    kill_monitor(&id);
+    std::fs::remove_dir_all(lost.state()).unwrap();
+    let other = Runner::new();
+    other.sh(&["--network", "bridge"], "true").ok();
+    table_goes(table);
+    // Who removes a root while its monitors are killed has to remove these by hand, too.
+    run(Command::new("ip").args(["link", "delete", bridge.as_str().unwrap()])).ok();
+    for group in cgroups_of(&id) {
+        std::fs::remove_dir(group).unwrap();
+    }
+}
+
+#[test]
+fn a_monitor_that_is_killed_leaves_what_the_next_command_clears() {
+    let runner = Runner::new();
+    let (mut client, id) = sleeper(&runner, &["--rm"]);
+    kill_monitor(&id);
     let code = client.wait(Duration::from_secs(20));
     assert_ne!(code, 0, "the client calls a killed container a success");
     runner.sh(&[], "true").ok();

@@ -1,16 +1,22 @@
-//! What a test run left on the machine: mounts, processes, cgroups, scratch directories.
+//! What a test run left on the machine: mounts, processes, cgroups, scratch directories, packet
+//! filtering tables, interfaces.
 //!
 //! Other people may run layerfs on the same machine, so a thing counts as ours only if it names a
-//! scratch directory of the tests, or (cgroups) appeared since [`Before`] was taken and is empty.
+//! scratch directory of the tests, or appeared since [`Before`] was taken and is empty (cgroups) or
+//! called as the runner calls its own (tables, interfaces).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// How the path of every scratch directory begins.
 pub const SCRATCH_PREFIX: &str = "/var/tmp/layerfs-tests-";
+
+/// How the names of interfaces begin that runners make.
+const PREFIXES: [&str; 3] = ["runner", "rn-", "rv"];
 
 /// One line of /proc/self/mountinfo.
 #[derive(Debug, Clone)]
@@ -111,19 +117,20 @@ fn holds(pid: i32, text: &str) -> bool {
 /// What was there before a test run.
 #[derive(Debug, Default)]
 pub struct Before {
-    cgroups: BTreeSet<PathBuf>,
+    /// Paths; tables and interfaces as `table NAME`, `interface NAME`.
+    things: BTreeSet<PathBuf>,
 }
 
 impl Before {
     /// Looks now.
     pub fn now() -> Self {
-        Self { cgroups: cgroups() }
+        Self { things: things() }
     }
 
     /// One path per line.
     pub fn to_text(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for path in &self.cgroups {
+        for path in &self.things {
             out.extend(path.as_os_str().as_bytes());
             out.push(b'\n');
         }
@@ -133,10 +140,10 @@ impl Before {
     /// Reads what [`Self::to_text`] wrote.
     pub fn from_text(text: &[u8]) -> Self {
         let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-        let cgroups = lines
+        let things = lines
             .map(|l| PathBuf::from(OsString::from_vec(l.to_vec())))
             .collect();
-        Self { cgroups }
+        Self { things }
     }
 
     /// What of ours is there now, one line each.
@@ -155,7 +162,11 @@ impl Before {
         for (pid, line) in processes_naming(SCRATCH_PREFIX) {
             found.push(format!("process {pid}: {line}"));
         }
-        for path in cgroups().difference(&self.cgroups) {
+        for path in things().difference(&self.things) {
+            if path.is_relative() {
+                found.push(path.display().to_string());
+                continue;
+            }
             let tasks = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
             if tasks.is_empty() && path.exists() {
                 found.push(format!("empty cgroup {}", path.display()));
@@ -168,6 +179,40 @@ impl Before {
         }
         found
     }
+}
+
+/// What is looked at before and after.
+fn things() -> BTreeSet<PathBuf> {
+    let mut found = cgroups();
+    found.extend(tables());
+    found.extend(interfaces());
+    found
+}
+
+/// The packet filtering tables of runners.
+fn tables() -> Vec<PathBuf> {
+    let listed = Command::new("nft").args(["list", "tables"]).output();
+    let text = listed.map(|done| done.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("table inet "))
+        .filter(|name| name.starts_with("runner"));
+    names
+        .map(|name| PathBuf::from(format!("table {name}")))
+        .collect()
+}
+
+/// Bridges of runners, and the ends of containers' cables.
+fn interfaces() -> Vec<PathBuf> {
+    let all = fs::read_dir("/sys/class/net").into_iter().flatten();
+    let names = all
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|name| PathBuf::from(format!("interface {name}")))
+        .collect()
 }
 
 /// All cgroup directories whose path speaks of the runner.
@@ -205,8 +250,8 @@ mod tests {
     #[test]
     fn before_survives_its_text() {
         let before = Before {
-            cgroups: ["/a".into(), "/b c".into()].into(),
+            things: ["/a".into(), "/b c".into(), "table x".into()].into(),
         };
-        assert_eq!(Before::from_text(&before.to_text()).cgroups, before.cgroups);
+        assert_eq!(Before::from_text(&before.to_text()).things, before.things);
     }
 }

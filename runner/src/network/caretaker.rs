@@ -56,6 +56,9 @@ pub fn take_over(root: &Path) -> Result<(), NetworkError> {
     let mut locked = Locked::open(root)?;
     if locked.state.has_unused() && !keeper::has_caretaker(&locked.state) {
         let table = keeper::borrow(&locked.state);
+        if table.is_none() {
+            keeper::remove_orphans()?;
+        }
         take_down(&mut locked.state, table)?;
         locked.save()?;
     }

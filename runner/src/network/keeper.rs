@@ -57,6 +57,7 @@ pub(super) fn provide(locked: &mut Locked) -> Result<Table, NetworkError> {
             Err(NetworkError::OtherNamespace)
         };
     }
+    remove_orphans()?;
     let what = "make a packet filtering table";
     let failed = |source| NetworkError::kernel(what, source);
     let old = locked.state.table.take().map(|record| record.name);
@@ -80,6 +81,12 @@ pub(super) fn provide(locked: &mut Locked) -> Result<Table, NetworkError> {
         }
     }
     Err(failed(io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Removes the tables, of whatever root, whose holders were all killed.
+pub(super) fn remove_orphans() -> Result<(), NetworkError> {
+    let removed = Table::remove_orphans();
+    removed.map_err(|source| NetworkError::kernel("list the packet filtering tables", source))
 }
 
 /// The table, by a copy of its socket in this process.

@@ -179,7 +179,7 @@ pub(super) fn add_default_route(gateway: IpAddr, index: u32) -> Request {
 pub(super) fn routes(socket: &mut Socket) -> io::Result<(Vec<IpNet>, bool)> {
     let (mut found, mut told) = (Vec::new(), false);
     let question = RouteNetlinkMessage::GetRoute(RouteMessage::default());
-    socket.dump(question, |message| {
+    socket.list(question, |message| {
         let RouteNetlinkMessage::NewRoute(route) = message else {
             return;
         };

@@ -112,15 +112,30 @@ impl Socket {
         Ok(())
     }
 
-    /// Asks for a list; calls `take` with each of its messages.
-    pub(super) fn dump(
+    /// Asks for a list of links, addresses or routes; calls `take` with each of them.
+    pub(super) fn list(
         &mut self,
         question: RouteNetlinkMessage,
         mut take: impl FnMut(RouteNetlinkMessage),
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
         self.encode(&mut bytes, question, NLM_F_DUMP);
-        self.send(&bytes)?;
+        self.dump(&bytes, |message| {
+            // What the library cannot read is nothing that we ask for.
+            let parsed = NetlinkMessage::deserialize(message.into_inner());
+            if let Ok(NetlinkPayload::InnerMessage(inner)) = parsed.map(|m| m.payload) {
+                take(inner);
+            }
+        })
+    }
+
+    /// Asks for a list by a whole message; calls `take` with each message of the answer.
+    pub(super) fn dump(
+        &self,
+        question: &[u8],
+        mut take: impl FnMut(NetlinkBuffer<&[u8]>),
+    ) -> io::Result<()> {
+        self.send(question)?;
         // Each read makes the kernel fill in the next part.
         loop {
             let mut buffer = vec![0; LONGEST];
@@ -129,13 +144,7 @@ impl Socket {
                 match (message.message_type(), message.payload()) {
                     (DONE, _) => return Ok(()),
                     (ERROR, payload) => return Err(error_in(payload).unwrap_or_else(torn)),
-                    _ => {
-                        // What the library cannot read is nothing that we ask for.
-                        let parsed = NetlinkMessage::deserialize(message.into_inner());
-                        if let Ok(NetlinkPayload::InnerMessage(inner)) = parsed.map(|m| m.payload) {
-                            take(inner);
-                        }
-                    }
+                    _ => take(message),
                 }
             }
         }
@@ -245,7 +254,7 @@ mod tests {
         let mut links = 0;
         let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
         socket
-            .dump(question, |message| {
+            .list(question, |message| {
                 links += usize::from(matches!(message, RouteNetlinkMessage::NewLink(_)));
             })
             .unwrap();

@@ -27,7 +27,9 @@ fn after(before: &Before) -> ExitCode {
     loop {
         let found = before.leaks();
         if found.is_empty() {
-            println!("leaks: no mount, process, cgroup or directory of ours is left");
+            println!(
+                "leaks: no mount, process, cgroup, directory, table or interface of ours is left"
+            );
             return ExitCode::SUCCESS;
         }
         if Instant::now() > end {

@@ -8,7 +8,7 @@
 //!
 //! Numbers in attributes are big-endian (`linux/netfilter/nf_tables.h`, `nfnetlink.h`).
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -107,6 +107,17 @@ impl Batch {
         let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         overwrite(&mut self.bytes, start, &length.to_ne_bytes());
     }
+}
+
+/// A question for all there is of a kind; goes out alone, in no batch.
+pub(super) fn question(kind: u8) -> Vec<u8> {
+    let mut batch = Batch {
+        bytes: Vec::new(),
+        sequence: 0,
+    };
+    let kind = u16::from_be_bytes([NFTABLES, kind]);
+    batch.put(kind, NLM_F_DUMP, INET, 0, |_| {});
+    batch.bytes
 }
 
 impl Attributes<'_> {

@@ -11,7 +11,8 @@
 //! and `nft flush ruleset` passes it by. Every monitor of a bridged container holds a copy of that
 //! socket (see [`super::keeper`]). Where the kernel can (6.9), the table outlives a socket whose
 //! holders were all killed, so that nothing of a container is open for a moment longer than its
-//! processes live; then it belongs to nobody, and the next start makes it anew.
+//! processes live; then it belongs to nobody, and the next start of a bridged container, of whatever
+//! root, removes it.
 
 mod expression;
 mod message;
@@ -21,11 +22,13 @@ use super::netlink::Socket;
 use super::ports::{Protocol, Published};
 use ipnet::{Ipv4Net, Ipv6Net};
 use message::{Action, Attributes, Batch};
+use netlink_packet_core::NlasIterator;
 use std::io;
 use std::net::IpAddr;
 
 /// `NFT_MSG_*`.
 const NEW_TABLE: u8 = 0;
+const GET_TABLE: u8 = 1;
 const DELETE_TABLE: u8 = 2;
 const NEW_ELEMENTS: u8 = 12;
 const DELETE_ELEMENTS: u8 = 14;
@@ -33,6 +36,14 @@ const DELETE_ELEMENTS: u8 = 14;
 /// Table flags: only the socket that made it may change it; it outlives that socket.
 const OWNER: u32 = 1 << 1;
 const PERSIST: u32 = 1 << 2;
+
+/// `NFTA_TABLE_*`.
+const NAME: u16 = 1;
+const FLAGS: u16 = 2;
+const USER_DATA: u16 = 6;
+
+/// A comment, as nft shows it (kind, length, text): what a table of ours is known by.
+const COMMENT: &[u8] = b"\0\x1dcontainers of layerfs runner\0";
 
 /// Elements in one message: far below the 64 KiB that a list of them may have.
 const ELEMENTS: usize = 400;
@@ -86,6 +97,25 @@ impl Table {
         Ok(Self::owned(socket, name.to_owned()))
     }
 
+    /// Removes all tables of runners, of whatever root, whose holders were all killed: nothing that
+    /// they guarded lives.
+    ///
+    /// # Errors
+    /// The kernel does not tell its tables.
+    pub(super) fn remove_orphans() -> io::Result<()> {
+        let socket = Socket::netfilter()?;
+        let mut orphans = Vec::new();
+        socket.dump(&message::question(GET_TABLE), |table| {
+            // Behind the family.
+            orphans.extend(table.payload().get(4..).and_then(orphan));
+        })?;
+        for name in orphans {
+            // Taken over meanwhile, or gone: then it is no orphan.
+            let _ = Self::owned(Socket::netfilter()?, name).remove();
+        }
+        Ok(())
+    }
+
     /// The socket, for whoever shall hold a copy.
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
@@ -95,7 +125,7 @@ impl Table {
     pub(super) fn remove(mut self) -> io::Result<()> {
         let mut batch = Batch::new();
         batch.add(DELETE_TABLE, Action::Remove, |table| {
-            table.text(1, &self.name)
+            table.text(NAME, &self.name)
         });
         self.socket.commit(&batch.finish())
     }
@@ -151,15 +181,32 @@ fn creation(name: &str, replace: bool, flags: u32) -> Vec<u8> {
     let mut batch = Batch::new();
     if replace {
         // Removing what may not be there: make it first.
-        batch.add(NEW_TABLE, Action::Ensure, |table| table.text(1, name));
-        batch.add(DELETE_TABLE, Action::Remove, |table| table.text(1, name));
+        batch.add(NEW_TABLE, Action::Ensure, |table| table.text(NAME, name));
+        batch.add(DELETE_TABLE, Action::Remove, |table| table.text(NAME, name));
     }
     batch.add(NEW_TABLE, Action::Make, |table| {
-        table.text(1, name);
-        table.number(2, flags);
+        table.text(NAME, name);
+        table.number(FLAGS, flags);
+        table.bytes(USER_DATA, COMMENT);
     });
     ruleset::fill(name, &mut batch);
     batch.finish()
+}
+
+/// The name of a table of ours that nobody owns, of its attributes.
+fn orphan(attributes: &[u8]) -> Option<String> {
+    let (mut name, mut flags, mut ours) = (String::new(), 0, false);
+    for attribute in NlasIterator::new(attributes).flatten() {
+        let value = attribute.value();
+        match attribute.kind() {
+            NAME => name = String::from_utf8_lossy(value).into_owned(),
+            FLAGS => flags = value.first_chunk().map_or(0, |b| u32::from_be_bytes(*b)),
+            USER_DATA => ours = value == COMMENT,
+            _ => {}
+        }
+    }
+    let orphan = ours && flags & OWNER == 0;
+    orphan.then(|| name.trim_end_matches('\0').to_owned())
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
