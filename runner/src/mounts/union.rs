@@ -83,16 +83,31 @@ enum Answer {
     Failed(String),
 }
 
-/// A union that is mounted and served.
+/// A union that is served, or about to be.
 #[derive(Debug)]
 pub struct Served {
     target: PathBuf,
     pidfd: OwnedFd,
+    /// Where its answer comes, until it has.
+    answer: Option<Channel>,
 }
 
 impl Union {
     /// Starts the process and returns when the union is mounted.
     pub fn serve(&self) -> Result<Served, UnionError> {
+        let mut served = self.start()?;
+        match served.ready() {
+            Ok(()) => Ok(served),
+            Err(problem) => {
+                // Of the two, the first tells more.
+                let _ = served.unmount();
+                Err(problem)
+            }
+        }
+    }
+
+    /// Starts the process, which mounts the union while its caller does something else.
+    pub fn start(&self) -> Result<Served, UnionError> {
         let failed = |what| move |source| UnionError::Process { what, source };
         let (ours, theirs) = Channel::pair().map_err(failed("make a channel"))?;
         let child = Command::new("/proc/self/exe")
@@ -108,26 +123,40 @@ impl Union {
             .map_err(failed("start the file system process"))?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
-        let served = Served {
+        let pidfd = pidfd.map_err(failed("watch the file system process"))?;
+        // If that fails, so does listening.
+        let _ = ours.send(self, &[]);
+        Ok(Served {
             target: self.target.clone(),
-            pidfd: pidfd.map_err(failed("watch the file system process"))?,
-        };
-        let answer = ours
-            .send(self, &[])
-            .and_then(|()| ours.receive::<Answer>())
-            .map_err(failed("talk to the file system process"));
-        let problem = match answer {
-            Ok(Received::Message(Answer::Ready, _)) => return Ok(served),
-            Ok(Received::Message(Answer::Failed(why), _)) => UnionError::Mount(why),
-            Ok(Received::End) => UnionError::Died,
-            Err(error) => error,
-        };
-        served.reap(true);
-        Err(problem)
+            pidfd,
+            answer: Some(ours),
+        })
     }
 }
 
 impl Served {
+    /// Waits until the union is mounted.
+    ///
+    /// # Errors
+    /// Why it is not; what there is of it still wants [`Served::unmount`].
+    pub fn ready(&mut self) -> Result<(), UnionError> {
+        let Some(channel) = &self.answer else {
+            return Ok(());
+        };
+        match channel.receive::<Answer>() {
+            Ok(Received::Message(Answer::Ready, _)) => {
+                self.answer = None;
+                Ok(())
+            }
+            Ok(Received::Message(Answer::Failed(why), _)) => Err(UnionError::Mount(why)),
+            Ok(Received::End) => Err(UnionError::Died),
+            Err(source) => Err(UnionError::Process {
+                what: "talk to the file system process",
+                source,
+            }),
+        }
+    }
+
     /// Readable when the process has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
@@ -135,13 +164,20 @@ impl Served {
 
     /// Unmounts and waits for the process, which writes out what it still holds.
     pub fn unmount(self) -> Result<(), UnionError> {
+        let unused = self.answer.is_some();
+        if unused {
+            // Before it mounts behind us.
+            self.reap(true);
+        }
         let gone = match unmount(&self.target, UnmountFlags::empty()) {
             Err(Errno::BUSY) => unmount(&self.target, UnmountFlags::DETACH),
             // Not a mount point: the process has died and taken it along.
             Err(Errno::INVAL) => Ok(()),
             other => other,
         };
-        self.reap(gone.is_err());
+        if !unused {
+            self.reap(gone.is_err());
+        }
         gone.map_err(|errno| UnionError::Process {
             what: "unmount the root file system",
             source: errno.into(),

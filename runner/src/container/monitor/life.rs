@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   made                           undone
+//!   file system process, mount     unmounted, waited for
 //!   control group                  killed, removed
 //!   addresses, ports, bridge       given back
-//!   file system process, mount     unmounted, waited for
 //!   first process (init)           waited for; all others in its pid namespace die with it
 //! ```
 
@@ -61,6 +61,15 @@ impl Life {
         warn: &mut dyn FnMut(String),
     ) -> Result<Option<OwnedFd>> {
         let (spec, directory) = (needs.spec, needs.directory);
+        // The last of ours to be executed from the protected program, which then is made such that nothing
+        // can be. A sealed copy in memory refuses that.
+        let allow_execution = |allowed| {
+            let allow = |program| program::allow_execution(program, allowed);
+            needs.program.map(allow)
+        };
+        let _ = allow_execution(true);
+        // It mounts while the rest is made.
+        let union = self.union.insert(plan::union(spec, directory).start()?);
         let limits = spec.limits.for_cgroup();
         let devices = spec.rights.device_policy(plan::device_rules(spec)?);
         let (cgroup, warnings) = Cgroup::create(spec.id.as_str(), &limits, devices)?;
@@ -75,7 +84,9 @@ impl Life {
             Source::Container(id) => neighbour::network(&home, id)?,
             _ => network.inside(),
         };
-        self.union = Some(serve(spec, directory, needs.program)?);
+        union.ready()?;
+        // Not earlier: the kernel may still be mapping the program.
+        let _ = allow_execution(false);
         fill_volumes(spec, directory)?;
         let unknown = TerminalSize {
             rows: 0,
@@ -222,19 +233,6 @@ impl Life {
         }
         problems
     }
-}
-
-/// Starts the file system process. It is the last of ours to be executed from the protected
-/// program, which then is made such that nothing can be. A sealed copy in memory refuses that.
-fn serve(spec: &Spec, directory: &Directory, program: Option<&OwnedFd>) -> Result<Served> {
-    if let Some(program) = program {
-        let _ = program::allow_execution(program, true);
-    }
-    let served = plan::union(spec, directory).serve();
-    if let Some(program) = program {
-        let _ = program::allow_execution(program, false);
-    }
-    Ok(served?)
 }
 
 /// Gives volumes that were never used what the image has at their places.
