@@ -4,7 +4,7 @@
 //! repaired, and clean afterwards, and the merged tree still right.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -274,18 +274,11 @@ fn f4_whiteouts() {
     mends("whiteout-marked", |stage| {
         set(&stage.u("gone"), b"trusted.overlay.opaque", b"y");
     });
-    let mut stage = worked();
+    // As overlayfs and we make them.
+    let stage = worked();
     fs::remove_file(stage.u("gone")).unwrap();
     fs::hard_link(stage.u("d"), stage.u("gone")).unwrap();
-    let (code, found) = ask(&stage.union, true);
-    assert_eq!((code, found.len()), (0, 2), "{found:?}");
     assert_eq!(ask(&stage.union, false), (0, vec![]));
-    for name in ["d", "gone"] {
-        let meta = fs::symlink_metadata(stage.u(name)).unwrap();
-        assert!(meta.file_type().is_char_device() && meta.nlink() == 1 && meta.rdev() == 0);
-    }
-    stage.mount_again();
-    stage.same("fresh whiteouts");
 }
 
 #[test]

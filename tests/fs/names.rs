@@ -183,6 +183,24 @@ fn n1_removing_and_making_again() {
 }
 
 #[test]
+fn n1_whiteouts_are_names_of_one_inode() {
+    let layer = Layer::new().file("a", "1").file("b", "2").dir("d");
+    let mut stage = Stage::new(&[layer]);
+    for root in [stage.m(""), stage.p("")] {
+        fs::remove_file(root.join("a")).unwrap();
+        fs::write(root.join("b"), "copied up").unwrap();
+        fs::remove_file(root.join("b")).unwrap();
+        fs::remove_dir(root.join("d")).unwrap();
+    }
+    let [a, b, d] = ["a", "b", "d"].map(|name| fs::symlink_metadata(stage.u(name)).unwrap().ino());
+    assert_eq!([a, b], [d, d]);
+    stage.same_after_remount();
+    stage.unmount();
+    let left = fs::read_dir(stage.u("../work/layerfs/stage")).unwrap();
+    assert_eq!(left.count(), 0, "a clean end leaves nothing in the stage");
+}
+
+#[test]
 fn n1_a_name_removed_in_one_mount_stays_removed_in_the_next() {
     let mut stage = Stage::new(&layers());
     for round in 0..3 {

@@ -152,12 +152,16 @@ impl Upper {
         Ok(rustix::fs::syncfs(dir)?)
     }
 
-    /// The clean end, once everything is on disk: the volatile marker goes.
+    /// The clean end, once everything is on disk: nothing stays in the stage, and the volatile marker
+    /// goes last.
     pub fn close(&self) -> Result<()> {
-        match rustix::fs::unlinkat(&self.home, open::VOLATILE, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+        for (dir, name) in [(&self.stage, stage::WHITEOUT), (&self.home, open::VOLATILE)] {
+            match rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(())
     }
 }
 

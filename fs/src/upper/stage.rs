@@ -3,6 +3,7 @@
 //! ```text
 //!   make ──> stage/N ──publish──> UPPER/dir/name        one rename or exchange: all or nothing
 //!            stage/N <──discard── UPPER/dir/name        renamed out, then removed at leisure
+//!     stage/whiteout ──link──> UPPER/dir/name           whiteouts of the overlay form are one inode
 //! ```
 //!
 //! A crash leaves things in the stage, never half an object in the upper; the next open empties it.
@@ -22,6 +23,9 @@ use super::form::wh_name;
 use super::{Form, Upper};
 use crate::error::Result;
 use crate::sys::at::At;
+
+/// The whiteout that all others are names of (overlay form). It goes at the clean end.
+pub(super) const WHITEOUT: &str = "whiteout";
 
 /// An object in the stage. Dropping it removes it, unless it was published.
 #[derive(Debug)]
@@ -83,10 +87,47 @@ impl Upper {
         Ok(staged)
     }
 
+    /// One more name of the whiteout: making a node takes an inode, which is most of what a removal
+    /// costs. overlayfs does the same (fs/overlayfs/dir.c, `ovl_whiteout`).
+    fn link_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+        let link = || linkat(&self.stage, WHITEOUT, dir, name, AtFlags::empty());
+        let node = |dir, name: &OsStr| {
+            let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
+            mknodat(dir, name, kind, mode, 0)
+        };
+        let linked = match link() {
+            // There is none yet, or it has all the names it can have.
+            Err(Errno::NOENT | Errno::MLINK) => {
+                let fresh = self.slot();
+                node(self.stage.as_fd(), &fresh.name)?;
+                renameat_with(
+                    &self.stage,
+                    &fresh.name,
+                    &self.stage,
+                    WHITEOUT,
+                    RenameFlags::empty(),
+                )?;
+                link()
+            }
+            other => other,
+        };
+        match linked {
+            Ok(()) | Err(Errno::EXIST) => linked,
+            // No links here.
+            Err(_) => node(dir, name),
+        }
+    }
+
+    fn stage_whiteout(&self) -> Result<Staged<'_>> {
+        let staged = self.slot();
+        self.link_whiteout(self.stage.as_fd(), &staged.name)?;
+        Ok(staged)
+    }
+
     /// Puts a whiteout at a name that the upper does not have.
     pub fn put_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let result = match self.form {
-            Form::Overlay => mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0),
+            Form::Overlay => self.link_whiteout(dir, name),
             Form::Aufs => create_empty(dir, &wh_name(name)),
         };
         match result {
@@ -103,7 +144,7 @@ impl Upper {
         }
         match self.form {
             Form::Overlay => {
-                let staged = self.stage_node(FileType::CharacterDevice, 0, 0)?;
+                let staged = self.stage_whiteout()?;
                 staged.publish(dir, name)
             }
             Form::Aufs => {
@@ -130,7 +171,7 @@ impl Upper {
         let staged = match (whiteout, self.form) {
             (true, Form::Overlay) => {
                 // The exchange puts the whiteout and takes the directory in one step.
-                let staged = self.stage_node(FileType::CharacterDevice, 0, 0)?;
+                let staged = self.stage_whiteout()?;
                 staged.exchange(dir, name)?;
                 staged
             }

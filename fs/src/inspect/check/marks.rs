@@ -110,13 +110,9 @@ impl Check<'_> {
         let at = At::Name(fd.as_fd(), &whiteout.file);
         let list = at.list_xattrs()?;
         let marked = xattr_names(&list).any(|name| marks::key_of(name).is_some());
-        let what = match (whiteout.stat.st_nlink > 1, marked) {
-            (true, _) => Some(("whiteout-linked", "the whiteout has several names")),
-            (_, true) => Some(("whiteout-marked", "the whiteout carries marks nobody reads")),
-            _ => None,
-        };
-        if let Some((code, what)) = what {
-            let note = Finding::note(code, &place, what);
+        if marked {
+            let what = "the whiteout carries marks nobody reads";
+            let note = Finding::note("whiteout-marked", &place, what);
             self.findings.push(match marks::is_char00(&whiteout.stat) {
                 true => {
                     let (dir, file) = (part.clone(), whiteout.file.clone());

@@ -53,8 +53,12 @@ fn one(tree: &Tree, work: &Path, mend: &Mend) -> Result<()> {
         }),
         Mend::Whiteout { dir, file } => {
             fs::create_dir_all(&stage)?;
-            let fresh = stage.join("whiteout");
-            mknodat(CWD, &fresh, FileType::CharacterDevice, Mode::empty(), 0)?;
+            let fresh = stage.join("mended");
+            match mknodat(CWD, &fresh, FileType::CharacterDevice, Mode::empty(), 0) {
+                // Of a repair that was cut short.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
             Ok(renameat(CWD, &fresh, dir.fd()?, file)?)
         }
         Mend::IndexEntry(name) => Ok(unlinkat(index(tree)?, name, AtFlags::empty())?),
