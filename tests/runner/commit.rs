@@ -175,3 +175,82 @@ fn of_a_container_that_runs_and_what_cannot_be() {
         .one_line_error(125);
     assert!(line.contains("lower case"), "{line}");
 }
+
+/// An image's settings, as far as the changes of the test speak of them.
+const SETTINGS: &str = "{{json .Config.Entrypoint}} {{json .Config.Cmd}} {{json .Config.Env}} {{json .Config.ExposedPorts}} \
+    {{.Config.User}} {{.Config.WorkingDir}} {{json .Config.Volumes}} {{.Config.StopSignal}} {{json .Config.Labels}}";
+
+const CHANGES: [&str; 18] = [
+    "-c",
+    "CMD [\"serve\", \"$ROOT\"]",
+    "-c",
+    "entrypoint [\"/bin/tool\"]",
+    "-c",
+    "ENV ROOT=/srv PAGE=\"a b\" DATA=${ROOT}/data",
+    "--change",
+    "EXPOSE 80 53/udp",
+    "-c",
+    "USER 12:34",
+    "-c",
+    "WORKDIR /srv",
+    "-c",
+    "VOLUME /srv/data",
+    "-c",
+    "STOPSIGNAL SIGQUIT",
+    "-c",
+    "LABEL a.b=c",
+];
+
+#[test]
+fn commit_and_import_take_changes() {
+    let runner = setting();
+    runner
+        .call("create", &["--name", "job", "-e", "ROOT=/x", "base", "cmd"])
+        .ok();
+    let settings = |image: &str| {
+        runner
+            .call("inspect", &["--type", "image", "-f", SETTINGS, image])
+            .ok()
+    };
+    runner
+        .call("commit", &[&CHANGES[..], &["job", "changed"]].concat())
+        .ok();
+    let tree = runner.scratch.join("tree");
+    let source = [tree.to_str().unwrap(), "imported"];
+    runner
+        .call("import", &[&CHANGES[..], &source].concat())
+        .ok();
+    // Within one instruction variables are those of before it, as in docker.
+    let common =
+        "{\"53/udp\":{},\"80/tcp\":{}} 12:34 /srv {\"/srv/data\":{}} SIGQUIT {\"a.b\":\"c\"}\n";
+    assert_eq!(
+        settings("imported"),
+        format!(
+            "[\"/bin/tool\"] [\"serve\",\"$ROOT\"] [\"ROOT=/srv\",\"PAGE=a b\",\"DATA=/data\"] {common}"
+        )
+    );
+    let changed = settings("changed");
+    assert!(
+        changed.starts_with("[\"/bin/tool\"] [\"serve\",\"$ROOT\"] "),
+        "{changed}"
+    );
+    assert!(
+        changed.contains("\"ROOT=/srv\"") && changed.contains("\"DATA=/x/data\""),
+        "{changed}"
+    );
+    assert!(changed.ends_with(common), "{changed}");
+    for (bad, why) in [
+        ("RUN make", "that takes a build"),
+        ("COPY a b", "that takes a build"),
+        ("EXPOSE many", "want PORT"),
+        ("CMDD x", "did you mean CMD"),
+        ("ENV ${X:?is not set}=1", "is not set"),
+    ] {
+        let before = runner.call("images", &["-aq"]).ok();
+        let said = runner
+            .call("commit", &["-c", bad, "job", "never"])
+            .one_line_error(125);
+        assert!(said.contains("--change") && said.contains(why), "{said}");
+        assert_eq!(runner.call("images", &["-aq"]).ok(), before);
+    }
+}

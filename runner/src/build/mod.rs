@@ -8,11 +8,13 @@
 //!     └ stage ── one stage: RUN, COPY, ADD, WORKDIR make layers
 //!         ├ copy ── COPY and ADD;  sources ── what they name, as a tar;  ignore ── .dockerignore
 //!         └ cache ── which layer an instruction made of what
+//!   changes ── instructions of settings alone, for commit and import
 //! ```
 //!
 //! An own parser: the published ones either keep no place for messages or know no here-documents.
 
 pub mod cache;
+pub mod changes;
 mod copy;
 pub mod ignore;
 pub mod lines;

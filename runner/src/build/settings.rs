@@ -11,13 +11,15 @@ const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 const NO_CHECK: &str = "NONE";
 
 /// Applies an instruction to settings; false if it is none of settings (FROM, RUN, COPY, ADD, ARG,
-/// MAINTAINER). `value` knows variables, after the settings' own environment.
+/// MAINTAINER). `value` knows variables, after the settings' own environment. `own_command` tells whether
+/// CMD was said before by the same author: ENTRYPOINT takes one away that was meant for another.
 ///
 /// # Errors
 /// Why not, in words.
 pub fn apply(
     kind: &Kind,
     config: &mut Config,
+    own_command: &mut bool,
     escape: char,
     value: &dyn Fn(&str) -> Option<String>,
 ) -> Result<bool, String> {
@@ -41,11 +43,15 @@ pub fn apply(
         }
         Kind::Workdir(path) => config.working_dir = below(&config.working_dir, &full(path)?)?,
         Kind::User(user) => config.user = named("USER", full(user)?)?,
-        Kind::Cmd(command) => config.cmd = argv(command, config),
+        Kind::Cmd(command) => {
+            config.cmd = argv(command, config);
+            *own_command = true;
+        }
         Kind::Entrypoint(command) => {
             config.entrypoint = argv(command, config);
-            // Arguments of another entry point.
-            config.cmd.clear();
+            if !*own_command {
+                config.cmd.clear();
+            }
         }
         Kind::Volume(paths) => {
             for path in paths {

@@ -123,13 +123,8 @@ impl Workshop<'_> {
             Kind::Add(copy) => self.copy(stage, stages, copy, true, &full)?,
             Kind::Maintainer(name) => stage.config.author = full(name)?,
             kind => {
-                let before = stage.config.config.cmd.clone();
-                apply(kind, &mut stage.config.config, escape, &value).map_err(refused)?;
-                stage.own_command |= matches!(kind, Kind::Cmd(_));
-                if matches!(kind, Kind::Entrypoint(_)) && stage.own_command {
-                    // Only arguments that were another entry point's go.
-                    stage.config.config.cmd = before;
-                }
+                let (config, own) = (&mut stage.config.config, &mut stage.own_command);
+                apply(kind, config, own, escape, &value).map_err(refused)?;
             }
         }
         if matches!(step.kind, Kind::Workdir(_)) {

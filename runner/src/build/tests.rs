@@ -49,7 +49,10 @@ fn a_whole_file() {
     assert_eq!(copy.target, "/d/");
     let mut config = Config::default();
     for instruction in &read {
-        apply(&instruction.kind, &mut config, escape, &|_| None).unwrap();
+        apply(&instruction.kind, &mut config, &mut false, escape, &|_| {
+            None
+        })
+        .unwrap();
     }
     assert_eq!(config.env, ["A=1", "B=two words", "C=x y", "old=way of it"]);
     assert_eq!(config.healthcheck.unwrap().interval, 30_000_000_000);
@@ -75,7 +78,7 @@ fn settings() {
     ] {
         let read = parse_alone(line).unwrap();
         assert!(
-            apply(&read.kind, &mut config, '\\', &|_| None).unwrap(),
+            apply(&read.kind, &mut config, &mut false, '\\', &|_| None).unwrap(),
             "{line}"
         );
     }
@@ -102,7 +105,7 @@ fn settings() {
     ] {
         let read = parse_alone(bad).unwrap();
         assert!(
-            apply(&read.kind, &mut config, '\\', &|_| None).is_err(),
+            apply(&read.kind, &mut config, &mut false, '\\', &|_| None).is_err(),
             "{bad}"
         );
     }
@@ -197,9 +200,13 @@ fn damaged_files_do_no_harm() {
             Ok((read, escape)) => {
                 let mut config = Config::default();
                 for instruction in read {
-                    let _ = apply(&instruction.kind, &mut config, escape, &|name| {
-                        Some(name.to_owned())
-                    });
+                    let _ = apply(
+                        &instruction.kind,
+                        &mut config,
+                        &mut false,
+                        escape,
+                        &|name| Some(name.to_owned()),
+                    );
                 }
             }
         }

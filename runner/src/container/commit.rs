@@ -14,7 +14,7 @@ use super::plan;
 use super::spec::Spec;
 use super::state::Status;
 use crate::error::{Error, Result};
-use crate::image::{History, ImageId, Limits, OciConfig, Reference, Store, archive_pieces};
+use crate::image::{Config, History, ImageId, Limits, OciConfig, Reference, Store, archive_pieces};
 use crate::types::Moment;
 
 /// What is said of the new image.
@@ -31,11 +31,18 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Makes the image. The caller is single-threaded, and afterwards maybe in a mount namespace of its own.
+    /// Makes the image, its settings as `change` leaves them. The caller is single-threaded, and afterwards
+    /// maybe in a mount namespace of its own.
     ///
     /// # Errors
-    /// A container of no stored image; what cannot be read or written. Nothing is published.
-    pub fn make(&self, home: &Home, directory: &Directory) -> Result<ImageId> {
+    /// A container of no stored image; what `change` refuses; what cannot be read or written. Nothing is
+    /// published.
+    pub fn make(
+        &self,
+        home: &Home,
+        directory: &Directory,
+        change: impl FnOnce(&mut Config) -> Result<()>,
+    ) -> Result<ImageId> {
         let spec = directory.spec()?;
         let store = Store::open(home.root())?;
         let held = store.hold_lowers(&spec.lowers)?;
@@ -46,6 +53,8 @@ impl Commit<'_> {
                  on; runner export it and runner import that"
             )));
         };
+        let mut config = self.config(&store, &spec);
+        change(&mut config.config)?;
         let frozen = match home.settle(directory)? {
             Settled::Alive(state) if self.pause && state.status == Status::Running => {
                 let control = Control::connect(directory)?;
@@ -61,7 +70,7 @@ impl Commit<'_> {
         let added = added?;
         let mut diff_ids: Vec<String> = held.iter().map(|layer| layer.diff_id.clone()).collect();
         diff_ids.push(added.layer.diff_id.clone());
-        let id = store.create_image(self.config(&store, &spec), &diff_ids)?;
+        let id = store.create_image(config, &diff_ids)?;
         if let Some(name) = self.name {
             store.tag(&id, name)?;
         }
