@@ -26,6 +26,7 @@ mod ps;
 mod real;
 mod registry;
 mod registry_hostile;
+mod registry_manual;
 mod registry_patience;
 mod save;
 mod settings;

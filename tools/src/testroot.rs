@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Grows when what is in the root changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Packages beyond Debian's minimal set.
 const PACKAGES: &str = "python3,gcc,libc6-dev,make,git,tar,sqlite3,procps,attr,acl";
 
 /// Packages downloaded into the root's apt cache but not installed: containers of the tests have
 /// no network.
-pub const DOWNLOADED: [&str; 2] = ["hello", "tree"];
+pub const DOWNLOADED: [&str; 3] = ["hello", "tree", "docker-registry"];
 
 /// Where the built root lies.
 #[derive(Debug, Clone)]

@@ -1,0 +1,155 @@
+//! A private registry as the manual has it: built, run with a published port, pushed to and pulled from.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::container::Runner;
+use tests::layers::Layer;
+use tests::process::{self, call, wait_until};
+use tests::snapshot::{Snapshot, View};
+
+const DOCKERFILE: &str = r#"FROM debian
+RUN apt-get install -y --no-download docker-registry
+COPY <<CONFIG /etc/docker/registry/config.yml
+version: 0.1
+storage:
+  filesystem:
+    rootdirectory: /var/lib/docker-registry
+http:
+  addr: :5000
+CONFIG
+USER docker-registry
+VOLUME /var/lib/docker-registry
+EXPOSE 5000
+CMD ["docker-registry", "serve", "/etc/docker/registry/config.yml"]
+"#;
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// What a container of an image shows, but for what is each container's own.
+fn shown(runner: &Runner, image: &str) -> Snapshot {
+    let (file, out) = (
+        runner.scratch.join("shown.tar"),
+        runner.scratch.join("shown"),
+    );
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir(&out).unwrap();
+    runner.ok("create", &["--name", "shown", image, "none"]);
+    runner.ok("export", &["-o", file.to_str().unwrap(), "shown"]);
+    runner.ok("rm", &["shown"]);
+    unpack(&file, &out)
+}
+
+fn unpack(file: &Path, out: &Path) -> Snapshot {
+    let [file, to] = [file, out].map(|path| path.to_str().unwrap());
+    call(
+        "tar",
+        &["--xattrs", "--xattrs-include=*", "-xpf", file, "-C", to],
+    )
+    .ok();
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
+    Snapshot::of(out, &view)
+}
+
+fn skopeo(args: &[&str]) {
+    let mut command = Command::new("skopeo");
+    command.args([
+        "--insecure-policy",
+        "copy",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+    ]);
+    process::run(command.args(args)).ok();
+}
+
+#[test]
+fn a_private_registry_in_a_container() {
+    let runner = Runner::new();
+    let root = tools::testroot::provide().unwrap().tar;
+    runner.ok("import", &[root.to_str().unwrap(), "debian"]);
+    let context = runner.scratch.dir("context");
+    fs::write(context.join("Dockerfile"), DOCKERFILE).unwrap();
+    runner.ok(
+        "build",
+        &["-q", "-t", "registry", context.to_str().unwrap()],
+    );
+
+    let port = free_port();
+    let host = format!("localhost:{port}");
+    let publish = format!("{port}:5000");
+    runner.ok("run", &["-d", "-p", &publish, "--name", "reg", "registry"]);
+    let answers = || {
+        let url = format!("http://{host}/v2/");
+        process::run(Command::new("python3").args(["-c", FETCH, &url])).code == 0
+    };
+    let up = wait_until(Duration::from_secs(60), answers);
+    assert!(up, "{}", runner.call("logs", &["reg"]).err());
+
+    let tree = Layer::new()
+        .file("bin/tool", "x")
+        .mode(0o4755)
+        .owner(3, 4)
+        .xattr("user.note", "kept")
+        .link("bin/same", "bin/tool")
+        .symlink("lib", "usr/lib")
+        .file("usr/lib/data", vec![7; 3_000_000])
+        .write(runner.scratch.join("tree"));
+    runner.ok("import", &[tree.to_str().unwrap(), "mine"]);
+    let wanted = shown(&runner, "mine");
+    let name = format!("{host}/team/mine:v1");
+    runner.ok("tag", &["mine", &name]);
+    runner.ok("push", &[&name]);
+    let id = runner.ok("images", &["-q", "--no-trunc", "mine"]);
+    runner.ok("rmi", &["-f", id.trim()]);
+    runner.ok("pull", &[&name]);
+    assert_eq!(runner.ok("images", &["-q", "--no-trunc", &name]), id);
+    wanted.assert_same(&shown(&runner, &name), "pushed and pulled");
+
+    // skopeo both ways.
+    let layout = runner.scratch.join("layout");
+    let [from, to] = [
+        format!("docker://{name}"),
+        format!("oci:{}:v1", layout.display()),
+    ];
+    skopeo(&[&from, &to]);
+    let copy = format!("{host}/team/copy:v2");
+    skopeo(&[&to, &format!("docker://{copy}")]);
+    // By run, which pulls what is not there.
+    runner.ok("create", &["--name", "pulled", &copy, "none"]);
+    wanted.assert_same(&shown(&runner, &copy), "by way of skopeo");
+
+    // What was pushed lies in the volume, not in the container.
+    runner.ok("stop", &["reg"]);
+    let refused = runner.call("pull", &[&name]).one_line_error(125);
+    assert!(refused.contains(&host), "{refused}");
+    runner.ok(
+        "run",
+        &[
+            "-d",
+            "-p",
+            &publish,
+            "--volumes-from",
+            "reg",
+            "--name",
+            "again",
+            "registry",
+        ],
+    );
+    assert!(wait_until(Duration::from_secs(60), answers));
+    runner.ok("rmi", &[&name]);
+    runner.ok("pull", &[&name]);
+    runner.ok("rm", &["-f", "-v", "reg", "again", "pulled"]);
+}
+
+/// Ends with 0 if there is an answer.
+const FETCH: &str = "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5).read()";
