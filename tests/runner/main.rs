@@ -9,6 +9,7 @@ mod commit;
 mod cp;
 mod detach;
 mod diff;
+mod docker;
 mod events;
 mod exec;
 mod exit;

@@ -1,21 +1,20 @@
 //! The Debian root of the tests: bookworm, minimal, with python, a C compiler, git, tar, sqlite.
 //!
-//! Built once by mmdebstrap from the machine's own package sources, then kept under
-//! `$XDG_CACHE_HOME/layerfs-testroot` or `/var/cache/layerfs-testroot`:
+//! Built once by mmdebstrap from the machine's own package sources, then kept (see [`crate::cache`]):
 //!
 //! ```text
 //!   debian-N/root/      the root directory          N = VERSION below
 //!   debian-N/root.tar   the same as an archive (xattrs, ACLs, numeric owners)
-//!   lock                held while building
 //! ```
 //!
-//! Everything is built in `debian-N.building` and renamed: whoever sees `debian-N` sees it whole.
 //! Nobody may write into it; tests mount it as a lower or copy it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::cache::{self, run};
 
 /// Grows when what is in the root changes.
 const VERSION: u32 = 2;
@@ -41,40 +40,11 @@ pub struct TestRoot {
 /// # Errors
 /// If mmdebstrap is missing or fails; what it said goes to standard error.
 pub fn provide() -> io::Result<TestRoot> {
-    let cache = cache();
-    fs::create_dir_all(&cache)?;
-    let done = cache.join(format!("debian-{VERSION}"));
-    let found = TestRoot {
+    let done = cache::provide(&format!("debian-{VERSION}"), build)?;
+    Ok(TestRoot {
         root: done.join("root"),
         tar: done.join("root.tar"),
-    };
-    if done.is_dir() {
-        return Ok(found);
-    }
-    let lock = fs::File::create(cache.join("lock"))?;
-    lock.lock()?;
-    if !done.is_dir() {
-        let building = cache.join(format!("debian-{VERSION}.building"));
-        if building.exists() {
-            run(Command::new("rm")
-                .arg("-rf")
-                .arg("--one-file-system")
-                .arg(&building))?;
-        }
-        fs::create_dir(&building)?;
-        build(&building)?;
-        fs::rename(&building, &done)?;
-    }
-    Ok(found)
-}
-
-fn cache() -> PathBuf {
-    match std::env::var_os("XDG_CACHE_HOME") {
-        Some(home) if Path::new(&home).is_absolute() => {
-            PathBuf::from(home).join("layerfs-testroot")
-        }
-        _ => PathBuf::from("/var/cache/layerfs-testroot"),
-    }
+    })
 }
 
 fn build(into: &Path) -> io::Result<()> {
@@ -153,27 +123,6 @@ fn apt_options() -> Vec<String> {
         })
         .map(|line| line.trim_end_matches(';').to_owned())
         .collect()
-}
-
-fn run(command: &mut Command) -> io::Result<()> {
-    eprintln!("testroot: {command:?}");
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("{}: {e}", command.get_program().to_string_lossy()),
-            )
-        })?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "{} failed: {status}",
-        command.get_program().to_string_lossy()
-    )))
 }
 
 #[cfg(test)]

@@ -118,13 +118,13 @@ impl<W: Write> Writer<W> {
         )
     }
 
-    /// Writes one more name of an earlier member.
+    /// Writes one more name of an earlier member. `meta` is that one's: docker gives it to the file
+    /// once more (moby/pkg/archive, `createTarFile`).
     ///
     /// # Errors
     /// [`WriteError::Write`].
-    pub fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), WriteError> {
-        let meta = Meta::default();
-        self.member((EntryType::Link, path, first), &meta, 0, None, Vec::new())
+    pub fn hard_link(&mut self, path: &[u8], first: &[u8], meta: &Meta) -> Result<(), WriteError> {
+        self.member((EntryType::Link, path, first), meta, 0, None, Vec::new())
     }
 
     /// Writes a pipe or a device, `device` being major and minor.
@@ -424,7 +424,7 @@ mod tests {
         writer.symlink(b"d/l", &long, &meta).unwrap();
         writer.file(&long, &meta, &file).unwrap();
         writer.contents(b"c", &meta, 3, &b"ab"[..]).unwrap();
-        writer.hard_link(b"h", &long).unwrap();
+        writer.hard_link(b"h", &long, &meta).unwrap();
         writer.node(b"n", Kind::Char, (1, 3), &meta).unwrap();
         let bytes = writer.finish().unwrap();
         assert!(bytes.len() < 64 << 10, "the hole is not stored");
@@ -440,14 +440,12 @@ mod tests {
                     read => length += read,
                 }
             }
-            if member.kind != Kind::HardLink {
-                assert_eq!(
-                    (member.mode, member.uid, member.gid),
-                    (0o4755, 3_000_000_000, 7)
-                );
-                assert_eq!(member.mtime, (-5, 250_000_000));
-                assert_eq!(member.xattrs, meta.xattrs[..1]);
-            }
+            assert_eq!(
+                (member.mode, member.uid, member.gid),
+                (0o4755, 3_000_000_000, 7)
+            );
+            assert_eq!(member.mtime, (-5, 250_000_000));
+            assert_eq!(member.xattrs, meta.xattrs[..1]);
             seen.push((member, data[..length].to_vec()));
         }
         assert_eq!(seen[0].0.path, b"d/");

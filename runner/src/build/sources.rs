@@ -408,7 +408,7 @@ impl<W: Write> Writing<'_, W> {
             let written = match member.kind {
                 Kind::Directory => self.writer.directory(&target, &meta),
                 Kind::Symlink => self.writer.symlink(&target, &member.link, &meta),
-                Kind::HardLink => self.writer.hard_link(&target, &link),
+                Kind::HardLink => self.writer.hard_link(&target, &link, &meta),
                 Kind::File => {
                     let size = member.size;
                     let stored = Stored::new(&mut archive, member.extents);

@@ -47,7 +47,7 @@ pub(super) trait Target {
     fn file(&mut self, path: &[u8], meta: &Meta, from: &File) -> Result<(), String>;
     fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<(), String>;
     fn node(&mut self, path: &[u8], node: Node, meta: &Meta) -> Result<(), String>;
-    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String>;
+    fn hard_link(&mut self, path: &[u8], first: &[u8], meta: &Meta) -> Result<(), String>;
 }
 
 impl Target for Tree {
@@ -67,7 +67,7 @@ impl Target for Tree {
         Self::node(self, path, node, meta)
     }
 
-    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String> {
+    fn hard_link(&mut self, path: &[u8], first: &[u8], _: &Meta) -> Result<(), String> {
         Self::hard_link(self, path, first)
     }
 }
@@ -95,8 +95,8 @@ impl<W: Write> Target for Writer<W> {
         Self::node(self, path, kind, device, meta).map_err(|e| e.to_string())
     }
 
-    fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), String> {
-        Self::hard_link(self, path, first).map_err(|e| e.to_string())
+    fn hard_link(&mut self, path: &[u8], first: &[u8], meta: &Meta) -> Result<(), String> {
+        Self::hard_link(self, path, first, meta).map_err(|e| e.to_string())
     }
 }
 
@@ -192,7 +192,7 @@ impl<T: Target> Copy<'_, T> {
         }
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&stat.st_ino) {
-                return self.tree.hard_link(path, first).map_err(why(path));
+                return self.tree.hard_link(path, first, &meta).map_err(why(path));
             }
             self.links.insert(stat.st_ino, path.clone());
         }

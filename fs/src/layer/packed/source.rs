@@ -147,7 +147,11 @@ impl<W: Write> Walk<'_, '_, W> {
         self.check(path, &object.marks)?;
         let first = self.links.get(&key).filter(|_| stat.st_nlink > 1);
         if let Some(first) = first {
-            let linked = self.to.hard_link(path, first);
+            let meta = match dir.reading(name, |from| meta(from, &stat)) {
+                Err(Error::NotFound) => return Ok(None),
+                read => read.map_err(|error| self.bad(path, error))?,
+            };
+            let linked = self.to.hard_link(path, first, &meta);
             return linked
                 .map(|()| None)
                 .map_err(|error| self.failed(path, error));
