@@ -23,5 +23,6 @@ mod reading;
 mod scale;
 mod tmpfile;
 mod transport;
+mod unpacking;
 mod upper_format;
 mod which;
