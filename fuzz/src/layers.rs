@@ -4,7 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use layerfs::error::{Error, Result};
+use layerfs::layer::packed::print::print;
 use layerfs::layer::packed::reader::ROOT;
+use layerfs::layer::packed::walk::{find, walk};
 use layerfs::layer::packed::{Limits, Pack, format, pack};
 use rustix::fs::MemfdFlags;
 use rustix::io::ReadWriteFlags;
@@ -55,21 +58,31 @@ fn pack_one(bytes: &[u8]) {
     }
     let pack = Pack::open(&path).expect("what was packed can be opened");
     pack.verify().expect("what was packed verifies");
-    let trouble = walk(&pack);
+    let trouble = follow(&pack);
     assert!(trouble.is_none(), "what was packed is whole: {trouble:?}");
+    for met in walk(&pack, b"", ROOT) {
+        match met {
+            Ok(met) => assert_eq!(find(&pack, &met.path), Ok(met.node)),
+            // Through symlinks, directories can be made deeper than a path can be long.
+            Err(error) => assert_eq!(error, Error::NameTooLong),
+        }
+    }
 }
 
 fn open_one(bytes: &[u8]) {
     let (file, path) = memory();
     file.write_all_at(bytes, 0).unwrap();
     if let Ok(pack) = Pack::open(&path) {
-        walk(&pack);
+        follow(&pack);
+        let names = walk(&pack, b"", ROOT).filter(Result::is_ok).count();
+        assert!(names as u64 <= pack.header().entries.get().into());
+        print(&pack, &mut std::io::sink()).unwrap();
         let _ = pack.verify();
     }
 }
 
 /// Follows every number; gives the first that leads nowhere.
-fn walk(pack: &Pack) -> Option<String> {
+fn follow(pack: &Pack) -> Option<String> {
     let mut trouble = None;
     let mut todo = vec![ROOT];
     for _ in 0..LISTED {
@@ -82,7 +95,7 @@ fn walk(pack: &Pack) -> Option<String> {
     trouble
 }
 
-fn list(pack: &Pack, directory: u32, todo: &mut Vec<u32>) -> layerfs::error::Result<()> {
+fn list(pack: &Pack, directory: u32, todo: &mut Vec<u32>) -> Result<()> {
     let _ = pack.is_opaque(directory)?;
     let mut last = None;
     for named in pack.names(directory)? {
@@ -115,7 +128,7 @@ mod libc_kind {
 }
 
 /// Reads the beginning, the middle and the end of a file, and its map of holes.
-fn read(pack: &Pack, number: u32) -> layerfs::error::Result<()> {
+fn read(pack: &Pack, number: u32) -> Result<()> {
     let node = pack.node(number)?;
     let (data, size) = (pack.data(node)?, node.size.get());
     let mut buffer = [0; 4096];

@@ -45,14 +45,14 @@ pub const TARGETS: [Target; 4] = [
         run: archive,
         seeds: seeds::archives,
         words: seeds::tar_words,
-        rounds: 4000,
+        rounds: 10_000,
     },
     Target {
         name: "packed",
         run: packed,
         seeds: seeds::packed,
         words: Vec::new,
-        rounds: 4000,
+        rounds: 20_000,
     },
     Target {
         name: "dockerfile",

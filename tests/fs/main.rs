@@ -11,6 +11,7 @@ mod differential;
 mod directories;
 mod harness;
 mod identity;
+mod images;
 mod limits;
 mod locks;
 mod names;
