@@ -65,7 +65,7 @@ fn sources(directories: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 fn all_sources() -> Vec<(PathBuf, String)> {
-    sources(&["fs", "runner", "tools", "benches", "tests"])
+    sources(&["fs", "runner", "tools", "benches", "tests", "fuzz"])
 }
 
 #[track_caller]
@@ -327,6 +327,7 @@ fn declared_modules_and_files_are_the_same() {
         "tools/src",
         "benches/src",
         "tests/src",
+        "fuzz/src",
     ] {
         assert_none(&module_faults(&sources(&[krate])));
     }
@@ -368,6 +369,7 @@ const TOP: &[&str] = &[
     "tools",
     "benches",
     "tests",
+    "fuzz",
 ];
 
 /// Configuration files that tools want at the top.
@@ -421,7 +423,15 @@ fn the_top_level_holds_what_it_shall() {
 
 #[test]
 fn crates_share_versions_and_lints() {
-    for krate in ["fs", "fs/archive", "runner", "tools", "benches", "tests"] {
+    for krate in [
+        "fs",
+        "fs/archive",
+        "runner",
+        "tools",
+        "benches",
+        "tests",
+        "fuzz",
+    ] {
         let text = fs::read_to_string(top().join(krate).join("Cargo.toml")).unwrap();
         for line in [
             "version.workspace = true",

@@ -301,3 +301,60 @@ pub enum PackError {
         source: io::Error,
     },
 }
+
+/// Why a packed layer could not be unpacked, or a name of it not be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The directory to unpack into is not one to begin with.
+    #[error("{}: {why}", path.display())]
+    Target {
+        /// The directory.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// The layer is damaged, or was cut meanwhile.
+    #[error("{}: {}: {source}; layerfs verify tells more", layer.display(), path.display())]
+    Layer {
+        /// The layer.
+        layer: PathBuf,
+        /// The path in it.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
+    /// A hard link to a file of a lower layer.
+    #[error(
+        "{}: {} is a hard link to {}, which is in a lower layer; mount it with that one instead",
+        layer.display(),
+        path.display(),
+        target.display()
+    )]
+    Outside {
+        /// The layer.
+        layer: PathBuf,
+        /// The link.
+        path: PathBuf,
+        /// What it links to.
+        target: PathBuf,
+    },
+    /// An object cannot be made.
+    #[error("{}: {what}: {source}{}", path.display(), unpack_advice(source))]
+    Object {
+        /// Its path on disk.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: Error,
+    },
+}
+
+fn unpack_advice(error: &Error) -> &'static str {
+    match error {
+        Error::Sys(rustix::io::Errno::PERM) => "; owners, devices and marks need root",
+        Error::Sys(rustix::io::Errno::OPNOTSUPP) => "; this file system cannot hold it",
+        _ => "",
+    }
+}

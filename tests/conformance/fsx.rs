@@ -49,14 +49,18 @@ fn effort() -> (u64, u64) {
 }
 
 /// A layer with a file of each seed; its data takes metadata-only copies when only its size changes.
-fn stage() -> Stage {
+fn layer() -> Layer {
     let mut layer = Layer::new().dir("d");
     for seed in 1..=effort().0 {
         layer = layer
             .file(format!("cut-{seed}"), vec![seed as u8; LENGTH])
             .file(format!("whole-{seed}"), vec![seed as u8; LENGTH]);
     }
-    Stage::new(&[layer])
+    layer
+}
+
+fn stage() -> Stage {
+    Stage::new(&[layer()])
 }
 
 fn run(stage: &Stage, name: &str, seed: u64, weights: &str, more: &str) {
@@ -106,5 +110,15 @@ fn a1_c1_fsx_on_a_file_of_a_lower_that_it_overwrites() {
             SAME_SIZE,
             "blockmode = true\n",
         );
+    }
+}
+
+#[test]
+fn a1_fsx_on_files_of_a_packed_layer() {
+    let stage = Stage::packed(&[layer()]);
+    for seed in 1..=effort().0 {
+        run(&stage, &format!("cut-{seed}"), seed, ALL, "");
+        let same_size = "blockmode = true\n";
+        run(&stage, &format!("whole-{seed}"), seed, SAME_SIZE, same_size);
     }
 }

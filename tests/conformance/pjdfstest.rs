@@ -158,6 +158,11 @@ fn pjdfstest_in_a_directory_of_a_lower() {
     passes_in(&Stage::new(&layers()), "lower/deep");
 }
 
+#[test]
+fn pjdfstest_over_packed_layers() {
+    passes_in(&Stage::packed(&layers()), "merged");
+}
+
 /// Lowers and upper lie in another layerfs, so the upper is in the form of AUFS: no whiteouts as device
 /// nodes, no RENAME_WHITEOUT.
 #[test]

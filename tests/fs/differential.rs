@@ -12,6 +12,7 @@ use tests::layers::{Layer, flatten};
 use tests::lowers::Lowers;
 use tests::mounts::Union;
 use tests::operations::{Op, apply};
+use tests::packs;
 use tests::scratch::Scratch;
 use tests::sequences::{Random, World, count, layers, operation, present, shrink};
 use tests::snapshot::{Snapshot, View};
@@ -39,23 +40,42 @@ fn differ(what: &str, wanted: &Snapshot, root: &Path) -> Verdict {
     }
 }
 
+/// What the layers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lower {
+    Directories,
+    Packed,
+}
+
 /// The state a sequence starts from: the same layers every time it is tried.
 struct Setting {
     scratch: Scratch,
     union: Union,
+    /// The same with directories below, for overlayfs.
+    plain: Union,
 }
 
 impl Setting {
-    fn new(world: &[Layer]) -> Self {
+    fn new(layers: &[Layer], lowers: Lower) -> Self {
         let scratch = Scratch::new();
-        let lowers: Vec<_> = world
+        let trees: Vec<_> = layers
             .iter()
             .enumerate()
             .map(|(i, layer)| layer.write(scratch.join(format!("lower{i}"))))
             .collect();
-        let union = Union::of(&lowers, scratch.dir("merged"))
+        let plain = Union::of(&trees, scratch.dir("merged"))
             .upper(scratch.dir("upper"), scratch.dir("work"));
-        Self { scratch, union }
+        let mut union = plain.clone();
+        if lowers == Lower::Packed {
+            for tree in &mut union.lowers {
+                *tree = packs::of_directory(tree, &tree.with_extension("lfs"));
+            }
+        }
+        Self {
+            scratch,
+            union,
+            plain,
+        }
     }
 
     /// The plain tree; made from the layers by code that knows no union. (Not by the kernel's
@@ -77,8 +97,12 @@ fn plain_root(plain: &Path, upper: &Path) {
 }
 
 /// Runs operations chosen from what is there; gives them, and the verdict.
-fn run_sequence(world: &[Layer], mut next: impl FnMut(&Path) -> Option<Op>) -> (Vec<Op>, Verdict) {
-    let setting = Setting::new(world);
+fn run_sequence(
+    world: &[Layer],
+    lowers: Lower,
+    mut next: impl FnMut(&Path) -> Option<Op>,
+) -> (Vec<Op>, Verdict) {
+    let setting = Setting::new(world, lowers);
     let plain = setting.plain(world);
     let guard = Lowers::guard(&setting.union.lowers);
     let mut done = Vec::new();
@@ -106,7 +130,7 @@ fn run_sequence(world: &[Layer], mut next: impl FnMut(&Path) -> Option<Op>) -> (
         if world.iter().any(Layer::has_links) {
             return Ok(());
         }
-        let overlay = setting.union.overlay(OVERLAY);
+        let overlay = setting.plain.overlay(OVERLAY);
         let view = View {
             ghosts: true,
             ..View::since(START)
@@ -125,20 +149,23 @@ fn run_sequence(world: &[Layer], mut next: impl FnMut(&Path) -> Option<Op>) -> (
 }
 
 #[track_caller]
-fn run_many(sequences: usize, world: World) {
+fn run_many(sequences: usize, world: World, lowers: Lower) {
     let seed = first_seed();
     for seed in seed..seed + sequences as u64 {
         let mut random = Random::new(seed);
-        let layers = layers(&mut random, world);
+        let mut layers = layers(&mut random, world);
+        if lowers == Lower::Packed {
+            layers = layers.into_iter().map(Layer::without_sockets).collect();
+        }
         let mut left = OPERATIONS;
-        let (ops, verdict) = run_sequence(&layers, |plain| {
+        let (ops, verdict) = run_sequence(&layers, lowers, |plain| {
             left = left.checked_sub(1)?;
             Some(operation(&mut random, &present(plain)))
         });
         let Err(first) = verdict else { continue };
         let replay = |ops: &[Op]| {
             let mut ops = ops.iter().cloned();
-            run_sequence(&layers, |_| ops.next()).1
+            run_sequence(&layers, lowers, |_| ops.next()).1
         };
         let short = shrink(&ops, |ops| replay(ops).is_err());
         let last = replay(&short).err().unwrap_or(first);
@@ -165,6 +192,7 @@ fn random_operations_agree_with_a_plain_tree() {
             whiteouts: true,
             lowers: 2,
         },
+        Lower::Directories,
     );
 }
 
@@ -177,6 +205,7 @@ fn random_operations_with_hard_links_agree_with_a_plain_tree() {
             whiteouts: false,
             lowers: 1,
         },
+        Lower::Directories,
     );
 }
 
@@ -189,7 +218,20 @@ fn random_operations_over_three_layers_agree_with_a_plain_tree() {
             whiteouts: true,
             lowers: 3,
         },
+        Lower::Directories,
     );
+}
+
+#[test]
+fn random_operations_over_packed_layers_agree_with_a_plain_tree() {
+    for (hard_links, lowers) in [(false, 3), (true, 1)] {
+        let world = World {
+            hard_links,
+            whiteouts: !hard_links,
+            lowers,
+        };
+        run_many(count(20), world, Lower::Packed);
+    }
 }
 
 /// R3 the other way round: what the kernel wrote is read by us.
@@ -204,7 +246,7 @@ fn r3_random_uppers_of_overlay_are_read() {
     for seed in seed..seed + count(30) as u64 {
         let mut random = Random::new(seed);
         let layers = layers(&mut random, world);
-        let setting = Setting::new(&layers);
+        let setting = Setting::new(&layers, Lower::Directories);
         let overlay = setting.union.overlay(OVERLAY);
         let mut ops = Vec::new();
         for _ in 0..OPERATIONS {

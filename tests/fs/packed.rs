@@ -8,6 +8,7 @@ use std::process::Command;
 
 use tests::layers::{Form, Layer, flatten};
 use tests::mounts::Union;
+use tests::packs::{archive, by_archive, pack};
 use tests::process::{Output, call, run, run_with};
 use tests::scratch::Scratch;
 use tests::snapshot::{Snapshot, View, plain_copy};
@@ -45,38 +46,8 @@ fn layers() -> [Layer; 3] {
     [top, middle, bottom]
 }
 
-/// The archive of a directory, as GNU tar makes it.
-fn archive(tree: &Path, file: &Path) {
-    let more = [
-        "--xattrs",
-        "--xattrs-include=*",
-        "--format=pax",
-        "-S",
-        "-cf",
-    ];
-    run(Command::new("tar")
-        .args(more)
-        .arg(file)
-        .arg("-C")
-        .arg(tree)
-        .arg("."))
-    .ok();
-}
-
-fn pack(source: &Path, output: &Path) -> Output {
-    let mut command = Command::new(programs::layerfs());
-    run(command.arg("pack").arg(source).arg("-o").arg(output))
-}
-
 fn packed(scratch: &Scratch, layer: &Layer, name: &str) -> PathBuf {
-    let tree = layer.write_as(scratch.join(format!("{name}.d")), Form::Oci);
-    let (tar, file) = (
-        scratch.join(format!("{name}.tar")),
-        scratch.join(format!("{name}.lfs")),
-    );
-    archive(&tree, &tar);
-    pack(&tar, &file).ok();
-    file
+    by_archive(layer, &scratch.join(format!("{name}.lfs")))
 }
 
 #[test]

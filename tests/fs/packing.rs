@@ -1,15 +1,15 @@
 //! Packed layers from directories, and back: every form of whiteout, and everything that a file has.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tests::layers::{Form, Layer, flatten};
 use tests::mounts::Union;
-use tests::process::{Output, run};
+use tests::packs::{pack, untar};
+use tests::process::run;
 use tests::scratch::Scratch;
 use tests::snapshot::{Snapshot, View};
-use tools::programs;
 
 fn layers() -> [Layer; 2] {
     let top = Layer::new()
@@ -39,14 +39,6 @@ fn layers() -> [Layer; 2] {
         .file("empty", "")
         .file(format!("long/{}", "n".repeat(255)), "long");
     [top, bottom]
-}
-
-fn layerfs(args: &[&Path]) -> Output {
-    run(Command::new(programs::layerfs()).args(args))
-}
-
-fn pack(source: &Path, output: &Path) -> Output {
-    layerfs(&["pack".as_ref(), source, "-o".as_ref(), output])
 }
 
 #[test]
@@ -93,9 +85,7 @@ fn gnu_tar_unpacks_what_was_packed_from_a_directory() {
     );
     assert!(fs::metadata(&file).unwrap().len() < 1 << 20, "no holes");
     let out = scratch.dir("out");
-    let mut tar = Command::new("tar");
-    tar.args(["--xattrs", "--xattrs-include=*", "-xpf"]);
-    run(tar.arg(&file).arg("-C").arg(&out)).ok();
+    untar(&file, &out).ok();
     let wanted = Snapshot::of(&tree, &View::plain());
     Snapshot::of(&out, &View::plain()).assert_same(&wanted, "unpacked by GNU tar");
 }

@@ -4,51 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tar::{Builder, EntryType, Header};
+use tar::{EntryType, Header};
 use tests::container::Runner;
 use tests::snapshot::{Snapshot, View};
-
-/// An archive whose names are written as raw bytes: the crate's own checks are passed by.
-struct Archive {
-    builder: Builder<Vec<u8>>,
-}
-
-impl Archive {
-    fn new() -> Self {
-        Self {
-            builder: Builder::new(Vec::new()),
-        }
-    }
-
-    fn entry(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(0o644);
-        header.set_size(content.len() as u64);
-        let raw = header.as_gnu_mut().unwrap();
-        raw.name[..name.len()].copy_from_slice(name.as_bytes());
-        raw.linkname[..link.len()].copy_from_slice(link.as_bytes());
-        header.set_cksum();
-        self.builder.append(&header, content).unwrap();
-        self
-    }
-
-    fn file(self, name: &str) -> Self {
-        self.entry(EntryType::Regular, name, "", b"hostile")
-    }
-
-    fn symlink(self, name: &str, target: &str) -> Self {
-        self.entry(EntryType::Symlink, name, target, b"")
-    }
-
-    fn link(self, name: &str, target: &str) -> Self {
-        self.entry(EntryType::Link, name, target, b"")
-    }
-
-    fn write(self, path: &Path) {
-        fs::write(path, self.builder.into_inner().unwrap()).unwrap();
-    }
-}
+use tests::tars::Archive;
 
 /// A runner beside a directory of bait, with the path of the bait seen from the state directory.
 fn setting() -> (Runner, PathBuf, Snapshot) {
@@ -218,7 +177,7 @@ fn device_nodes_and_setuid_bits_stay_inside() {
     header.set_device_minor(0).unwrap();
     header.set_size(0);
     header.set_cksum();
-    archive.builder.append(&header, &b""[..]).unwrap();
+    archive = archive.member(&header, b"");
     archive.write(&file);
     let output = runner.call("import", &[file.to_str().unwrap(), "devices"]);
     if output.code != 0 {
@@ -240,7 +199,7 @@ fn sizes_that_lie() {
     let whole = {
         let mut archive = Archive::new().file("a").file("b");
         archive = archive.entry(EntryType::Regular, "c", "", &vec![1; 5000]);
-        archive.builder.into_inner().unwrap()
+        archive.bytes()
     };
     let refuse = |name: &str, bytes: &[u8]| {
         let path = runner.scratch.join(name);

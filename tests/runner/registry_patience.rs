@@ -118,6 +118,20 @@ fn tokens_are_bought_renewed_and_not_for_ever() {
 /// What a layer's n-th request is answered with, if not honestly.
 type Day = fn(usize, &[u8], &Request) -> Option<Reply>;
 
+/// A registry that has this day with the image's last layer.
+fn serve_a_day(image: &Image, day: Day) -> Server {
+    let asked = AtomicUsize::new(0);
+    serve(
+        image,
+        Box::new(move |image, request| {
+            let (bytes, _) = image.layers.last().unwrap();
+            let own = request.target.ends_with(&digest(bytes));
+            let n = own.then(|| asked.fetch_add(1, Ordering::SeqCst))?;
+            day(n, bytes, request)
+        }),
+    )
+}
+
 #[test]
 fn a_bad_day_is_no_failure() {
     let cases: Vec<(&str, Day)> = vec![
@@ -154,16 +168,7 @@ fn a_bad_day_is_no_failure() {
             scope.spawn(move || {
                 let runner = Runner::new();
                 let image = image(&runner, Packing::Gzip);
-                let asked = AtomicUsize::new(0);
-                let server = serve(
-                    &image,
-                    Box::new(move |image, request| {
-                        let (bytes, _) = image.layers.last().unwrap();
-                        let own = request.target.ends_with(&digest(bytes));
-                        let n = own.then(|| asked.fetch_add(1, Ordering::SeqCst))?;
-                        day(n, bytes, request)
-                    }),
-                );
+                let server = serve_a_day(&image, day);
                 let out = pull(&runner, &server);
                 assert_eq!(out.code, 0, "{name}: {out}");
                 let ids = call(&runner, "images", &["-q", "--no-trunc"]).ok();
@@ -213,16 +218,9 @@ fn two_that_pull_the_same_fetch_it_once() {
 fn a_pull_that_is_killed_leaves_nothing_in_the_way() {
     let runner = Runner::new();
     let image = image(&runner, Packing::Gzip);
-    let asked = AtomicUsize::new(0);
-    let server = serve(
-        &image,
-        Box::new(move |image, request| {
-            let (bytes, _) = image.layers.last().unwrap();
-            let own = request.target.ends_with(&digest(bytes));
-            let first = own && asked.fetch_add(1, Ordering::SeqCst) == 0;
-            first.then(|| Reply::new(200, bytes.clone()).body(Body::Stall(500_000)))
-        }),
-    );
+    let server = serve_a_day(&image, |n, bytes, _| {
+        (n == 0).then(|| Reply::new(200, bytes).body(Body::Stall(500_000)))
+    });
     let last = digest(&image.layers[1].0);
     let name = format!("{}/name:1", server.host());
     let mut running = Running::start(&mut command(&runner, "pull", &["-q", &name]));

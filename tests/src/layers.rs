@@ -219,6 +219,13 @@ impl Layer {
             .any(|item| matches!(item.what, What::Link(_)))
     }
 
+    /// The same without its sockets, which no archive can hold.
+    pub fn without_sockets(mut self) -> Self {
+        let socket = |item: &Item| matches!(item.what, What::Node(FileType::Socket, _));
+        self.items.retain(|item| !socket(item));
+        self
+    }
+
     /// Writes it into the directory `root` (made if missing) in the kernel's form.
     pub fn write(&self, root: impl AsRef<Path>) -> PathBuf {
         self.write_as(root, Form::Kernel)

@@ -3,6 +3,7 @@
 //! ```text
 //!   scratch ── a directory of one test; unmounts and removes everything below it
 //!   layers ── builds layers: files, whiteouts and opaques in every form
+//!   packs ── packed layers of them, and GNU tar's archives
 //!   mounts ── layerfs, kernel overlayfs and fuse-overlayfs mounts with one face
 //!   snapshot ── a tree with every attribute, and readable differences
 //!   lowers ── hash of every lower before and after (contract R7)
@@ -15,6 +16,7 @@
 //!   container ── one `runner` state directory and its calls
 //!   httpd ── a web server that answers what a test tells it to
 //!   registry ── images as registries keep them, and Debian's docker-registry
+//!   tars ── archives that no honest program makes
 //!   terminal ── a program on a terminal of the test's own
 //!   source ── a reader of Rust text for tidy.rs
 //!   sys ── the few system calls that need `unsafe`
@@ -29,6 +31,7 @@ pub mod layers;
 pub mod lowers;
 pub mod mounts;
 pub mod operations;
+pub mod packs;
 pub mod process;
 pub mod registry;
 pub mod scratch;
@@ -38,6 +41,7 @@ pub mod source;
 pub mod stage;
 pub mod sys;
 pub mod syscalls;
+pub mod tars;
 pub mod terminal;
 pub mod traced;
 pub mod tracer;

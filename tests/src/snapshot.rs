@@ -32,6 +32,8 @@ pub struct View {
     /// Pass over names that are listed and cannot be found: the kernel's overlayfs lists whiteouts
     /// of directories that it need not merge.
     pub ghosts: bool,
+    /// Tell of `.wh.` files only that they are there: an index does not keep their attributes.
+    pub bare_whiteouts: bool,
     /// Paths (relative) not looked at, with all below.
     pub skip: Vec<PathBuf>,
 }
@@ -143,13 +145,21 @@ impl Walk<'_> {
         if self.view.skip.iter().any(|s| s == path) {
             return;
         }
-        let full = self.root.join(path);
+        let full = match path == Path::new(".") {
+            // Of a file, there is no `/.`.
+            true => self.root.to_owned(),
+            false => self.root.join(path),
+        };
         let meta = match fs::symlink_metadata(&full) {
             Ok(meta) => meta,
             Err(e) if self.view.ghosts && e.raw_os_error() == Some(libc::ENOENT) => return,
             Err(e) => panic!("picture of {}: {e}", full.display()),
         };
-        let line = self.line(path, &full, &meta);
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let line = match self.view.bare_whiteouts && name.starts_with(b".wh.") {
+            true => "a whiteout".to_owned(),
+            false => self.line(path, &full, &meta),
+        };
         self.entries.insert(path.as_os_str().to_owned(), line);
         if meta.is_dir() {
             let mut names: Vec<_> = fs::read_dir(&full)

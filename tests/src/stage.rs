@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::layers::Layer;
 use crate::lowers::Lowers;
 use crate::mounts::{Mount, Union};
+use crate::packs;
 use crate::scratch::Scratch;
 use crate::snapshot::{Snapshot, View, plain_copy};
 
@@ -34,11 +35,23 @@ impl Stage {
 
     /// The same with `-o` options.
     pub fn with(layers: &[Layer], options: &[&str]) -> Self {
+        Self::over(layers, options, |tree| tree)
+    }
+
+    /// The same as [`Self::new`] over packed layers.
+    pub fn packed(layers: &[Layer]) -> Self {
+        Self::over(layers, &[], |tree| {
+            packs::of_directory(&tree, &tree.with_extension("lfs"))
+        })
+    }
+
+    /// Over what `form` makes of each layer's directory.
+    fn over(layers: &[Layer], options: &[&str], form: impl Fn(PathBuf) -> PathBuf) -> Self {
         let scratch = Scratch::new();
         let lowers: Vec<_> = layers
             .iter()
             .enumerate()
-            .map(|(i, layer)| layer.write(scratch.join(format!("lower{i}"))))
+            .map(|(i, layer)| form(layer.write(scratch.join(format!("lower{i}")))))
             .collect();
         let mut union = Union::of(&lowers, scratch.dir("merged"))
             .upper(scratch.dir("upper"), scratch.dir("work"));

@@ -24,6 +24,9 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 /// Bytes in a block.
 const BLOCK: u64 = 512;
 
+/// Most bytes of a file: what off_t holds.
+const LARGEST: u64 = i64::MAX.cast_unsigned();
+
 /// Most bytes that the extensions of one member may take.
 const LONGEST_EXTENSION: u64 = 4 << 20;
 
@@ -370,8 +373,9 @@ impl<R: Read> Archive<R> {
 
     /// Notes that so many bytes of data follow.
     fn expect(&mut self, size: u64) -> Result<(), String> {
-        let end = size
-            .checked_next_multiple_of(BLOCK)
+        let end = size.checked_next_multiple_of(BLOCK);
+        let end = end
+            .filter(|end| *end <= LARGEST)
             .ok_or("size out of range")?;
         (self.left, self.padding) = (size, end - size);
         Ok(())

@@ -3,7 +3,7 @@
 //! A map is a list of (offset, length) of the stored pieces. Whatever the form, it is checked the
 //! same way: in order, without overlap, inside of the file, and as long as what is stored.
 
-use super::decimal;
+use super::{LARGEST, decimal};
 use tar::GnuSparseHeader;
 
 /// Most pieces a file may have.
@@ -124,6 +124,9 @@ pub(super) fn check_count(pieces: usize) -> Result<(), String> {
 
 /// Checks a map against the file's size and the number of stored bytes; drops empty pieces.
 pub(super) fn check(map: Map, size: u64, stored: u64) -> Result<Map, String> {
+    if size > LARGEST {
+        return Err("size out of range".to_owned());
+    }
     let (mut end, mut sum) = (0, 0_u64);
     for &(offset, length) in &map {
         let next = offset

@@ -1,7 +1,8 @@
 //! The command line: one verb, one file.
 //!
 //! ```text
-//!   argv ──> a verb?            mount | unmount | stats | which | diff | check | pack | verify | completion | man
+//!   argv ──> a verb?            mount | unmount | stats | which | diff | check
+//!      │                        pack | unpack | ls | cat | inspect | verify | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
@@ -9,10 +10,13 @@
 //! Exit codes: 0 done, 1 it failed (one line on stderr says what, on what, why), 2 wrong usage. Verbs that
 //! answer a question by 0 or 1 (`which`, `check`, `verify`) end with 2 if they cannot.
 
+mod cat;
 mod check;
 mod completion;
 mod diff;
 mod drop_in;
+mod inspect;
+mod ls;
 mod man;
 mod mount;
 mod options;
@@ -20,6 +24,7 @@ mod output;
 mod pack;
 mod stats;
 mod unmount;
+mod unpack;
 mod verify;
 mod which;
 
@@ -64,6 +69,10 @@ enum Verb {
     Diff(diff::Args),
     Check(check::Args),
     Pack(pack::Args),
+    Unpack(unpack::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Inspect(inspect::Args),
     Verify(verify::Args),
     Completion(completion::Args),
     Man(man::Args),
@@ -81,6 +90,10 @@ impl Verb {
             Self::Stats(args) => stats::run(&args),
             Self::Diff(args) => diff::run(args),
             Self::Pack(args) => pack::run(args),
+            Self::Unpack(args) => unpack::run(&args),
+            Self::Ls(args) => ls::run(&args),
+            Self::Cat(args) => cat::run(&args),
+            Self::Inspect(args) => inspect::run(&args),
             Self::Completion(args) => completion::run(&args),
             Self::Man(args) => man::run(&args),
         };

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::{Map, Value};
+
+use crate::layer::packed::print::hex;
 
 /// How a verb tells what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -78,14 +81,27 @@ pub(super) fn put(object: &mut Map<String, Value>, key: &str, value: impl AsRef<
     let bytes = value.as_ref().as_bytes();
     let text = String::from_utf8_lossy(bytes).into_owned();
     if std::str::from_utf8(bytes).is_err() {
-        let mut hex = String::new();
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        object.insert(format!("{key}_hex"), hex.into());
+        object.insert(format!("{key}_hex"), hex(bytes).into());
     }
     object.insert(key.to_owned(), text.into());
+}
+
+/// A SHA-256 as it is written.
+pub(super) fn digest(bytes: &[u8; 32]) -> String {
+    format!("sha256:{}", hex(bytes))
+}
+
+/// A progress bar over so many bytes; hidden where nobody looks.
+pub(super) fn bar(bytes: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() || bytes == 0 {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    // A template is wrong or right for ever; the plain bar will do.
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(style);
+    bar.with_finish(ProgressFinish::AndClear)
 }
 
 /// A list of paths as JSON strings.

@@ -1,14 +1,13 @@
 //! `layerfs pack`: a packed layer from a tar archive or a directory.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
 
-use super::output::{Format, print, print_json, quoted};
+use super::output::{Format, bar, digest, print, print_json, quoted};
 use crate::layer::packed::{Limits, Pack, Packed, pack, pack_directory};
 
 const EXAMPLES: &str = "\
@@ -92,18 +91,6 @@ fn open(source: &Path) -> Result<(Box<dyn Read + Send>, String), String> {
     Ok((Box::new(bar(meta.len()).wrap_read(file)), name))
 }
 
-fn bar(bytes: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() || bytes == 0 {
-        return ProgressBar::hidden();
-    }
-    let template = "{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-    // A template is wrong or right for ever; the plain bar will do.
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(bytes).with_style(style);
-    bar.with_finish(ProgressFinish::AndClear)
-}
-
 /// Order: all bytes under a name of their own, opened once again as a mount would, flushed, then renamed:
 /// whatever happens, `path` is what it was, or whole.
 fn write(
@@ -145,10 +132,6 @@ fn write(
 }
 
 fn tell(packed: &Packed, format: Format) -> Result<(), String> {
-    let digest = |bytes: &[u8; 32]| {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
-    };
     let (diff_id, input) = (digest(&packed.diff_id), digest(&packed.digest));
     match format {
         Format::Text => print(&format!("diff id {diff_id}\ndigest  {input}\n")),

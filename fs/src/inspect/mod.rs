@@ -4,6 +4,7 @@
 //!   which   which layer supplies a path, and why
 //!   diff    what an upper changes
 //!   check   what is broken in an upper, and mending it
+//!   unpack  a packed layer as a directory again
 //!    │
 //!   tree    one directory of the merged tree: its part in the upper, its part in the layers
 //!   names   where the merged tree shows a path of one layer
@@ -11,11 +12,12 @@
 //! ```
 //!
 //! The rules are those of [`crate::union`]; what is here asks them and tells. Nothing is written but by
-//! `check` when it is to repair.
+//! `check` when it is to repair, and by `unpack`, elsewhere.
 
 pub mod check;
 pub mod compare;
 pub mod diff;
 pub mod names;
 pub mod tree;
+pub mod unpack;
 pub mod which;

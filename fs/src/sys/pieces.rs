@@ -82,14 +82,15 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// `None` if the pieces overlap, are out of order, leave the file, or leave the carrier's first
-    /// `carrier` bytes.
+    /// `None` if the pieces overlap, are empty, are out of order, leave the file, or leave the carrier's
+    /// first `carrier` bytes.
     pub fn new(size: u64, carrier: u64, pieces: Box<[Piece]>) -> Option<Self> {
         let mut end = 0;
         for piece in &pieces {
             let next = piece.logical.checked_add(piece.length)?;
             let behind = piece.physical.checked_add(piece.length)?;
-            if piece.logical < end || next > size || behind > carrier {
+            let empty = piece.length == 0;
+            if empty || piece.logical < end || next > size || behind > carrier {
                 return None;
             }
             end = next;
@@ -261,6 +262,7 @@ mod tests {
             vec![piece(4, 0, 2), piece(5, 0, 1)],
             vec![piece(u64::MAX, 0, 2)],
             vec![piece(0, u64::MAX, 2)],
+            vec![piece(0, 0, 1), piece(5, 5, 0)],
         ] {
             assert_eq!(Pieces::new(10, 100, bad.clone().into()), None, "{bad:?}");
         }

@@ -22,9 +22,13 @@ pub fn copy(data: &Data, to: BorrowedFd<'_>, from_size: u64, size: u64) -> Resul
     }
     if let Some(pieces) = &data.pieces {
         ftruncate(to, size)?;
-        return pieces
-            .until(size)
-            .try_for_each(|piece| copy_range(from, to, piece));
+        return pieces.until(size).try_for_each(|piece| {
+            // The carrier has been cut: what it held is not known to be zeros.
+            match copy_range(from, to, piece)? == piece.length {
+                true => Ok(()),
+                false => Err(Errno::IO.into()),
+            }
+        });
     }
     if ioctl_ficlone(to, from).is_ok() {
         if size != from_size {
@@ -45,7 +49,8 @@ pub fn copy(data: &Data, to: BorrowedFd<'_>, from_size: u64, size: u64) -> Resul
             physical: start,
             length: stop - start,
         };
-        copy_range(from, to, same)?;
+        // A file that gets shorter meanwhile is copied as it is then.
+        let _ = copy_range(from, to, same)?;
         at = stop;
     }
     Ok(())
@@ -64,7 +69,8 @@ fn next_data(from: BorrowedFd<'_>, at: u64, end: u64) -> Result<Option<(u64, u64
     Ok(Some((start, stop.min(end))))
 }
 
-fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, piece: Piece) -> Result<()> {
+/// Copies a piece; gives how much of it there was.
+fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, piece: Piece) -> Result<u64> {
     let mut done = 0;
     while done < piece.length {
         let (mut source, mut target) = (piece.physical + done, piece.logical + done);
@@ -82,15 +88,16 @@ fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, piece: Piece) -> Result<
     copy_by_hand(from, to, piece, done)
 }
 
-/// Copies what is left of a piece behind its first `done` bytes; ends early where the file does.
+/// Copies what is left of a piece behind its first `done` bytes; ends early where the file does. Gives how
+/// much of the piece is copied.
 fn copy_by_hand(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     piece: Piece,
     mut done: u64,
-) -> Result<()> {
+) -> Result<u64> {
     if done == piece.length {
-        return Ok(());
+        return Ok(done);
     }
     let mut buffer = vec![0; BUFFER];
     while done < piece.length {
@@ -106,7 +113,7 @@ fn copy_by_hand(
         write_all(to, &buffer[..got], piece.logical + done)?;
         done += got as u64;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Writes all of `data` at `offset`, whatever short writes and signals come between.
@@ -121,4 +128,34 @@ fn write_all(to: BorrowedFd<'_>, data: &[u8], offset: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::sys::pieces::Pieces;
+
+    /// A copy-up of it gave zeros in the place of the data.
+    #[test]
+    fn what_a_cut_carrier_held_is_an_error_and_not_zeros() {
+        let carrier = tempfile::tempfile().unwrap();
+        carrier.set_len(10_000).unwrap();
+        let piece = Piece {
+            logical: 0,
+            physical: 0,
+            length: 10_000,
+        };
+        let pieces = Pieces::new(10_000, 10_000, Box::from([piece])).unwrap();
+        let data = Data {
+            file: Arc::new(carrier.try_clone().unwrap().into()),
+            pieces: Some(Arc::new(pieces)),
+        };
+        let to = tempfile::tempfile().unwrap();
+        copy(&data, to.as_fd(), 10_000, 10_000).unwrap();
+        carrier.set_len(5000).unwrap();
+        let cut = copy(&data, to.as_fd(), 10_000, 10_000);
+        assert_eq!(cut, Err(crate::error::Error::Sys(Errno::IO)));
+    }
 }

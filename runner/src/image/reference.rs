@@ -151,6 +151,13 @@ fn short(name: &str) -> &str {
     let Some(path) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else {
         return name;
     };
+    // Without its host, the first part of the path would be taken for one.
+    if path
+        .split_once('/')
+        .is_some_and(|(first, _)| looks_like_host(first))
+    {
+        return name;
+    }
     let official = path.strip_prefix("library/");
     official.filter(|rest| !rest.contains('/')).unwrap_or(path)
 }
@@ -252,6 +259,19 @@ mod tests {
             ),
             ("index.docker.io/me/x", "me/x:latest", "docker.io", "me/x"),
             ("localhost/x", "localhost/x:latest", "localhost", "x"),
+            // Shortened, they would be names of other registries (found by the fuzz target `names`).
+            (
+                "docker.io/quay.io/x",
+                "docker.io/quay.io/x:latest",
+                "docker.io",
+                "quay.io/x",
+            ),
+            (
+                "docker.io/docker.io/library/x",
+                "docker.io/docker.io/library/x:latest",
+                "docker.io",
+                "docker.io/library/x",
+            ),
             (
                 "h.example:5000/a/b:1",
                 "h.example:5000/a/b:1",

@@ -150,6 +150,11 @@ impl Builder {
         Ok(())
     }
 
+    /// How many objects were made, those that were replaced included: what the memory is for.
+    pub(super) fn objects(&self) -> u64 {
+        self.nodes.len() as u64
+    }
+
     /// A new object, without a name.
     fn add(&mut self, object: Object, flags: u16) -> u32 {
         let number = self.nodes.len() as u32;

@@ -4,14 +4,18 @@
 //!   tar stream ──writer──> crate archive ──> builder ──> NAME.lfs     format: its bytes
 //!   directory ──source──> a tar stream
 //!   NAME.lfs ──reader──> Pack: lookups in the mapped index, data in pieces of the tar
+//!                         ├──walk──> paths, in order
+//!                         └──print──> all of the index as text
 //! ```
 
 mod builder;
 pub mod format;
+pub mod print;
 pub mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 pub mod writer;
 
 pub use reader::Pack;

@@ -152,3 +152,62 @@ fn a_footer_that_points_outside_is_refused() {
         assert!(Pack::open(&path).is_err(), "{at} {length}");
     }
 }
+
+/// A pax header in front of an empty file.
+fn with_records(records: &str) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    let mut put = |kind, data: &[u8]| {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_path("member").unwrap();
+        header.set_mode(0o644);
+        header.set_size(data.len() as u64);
+        header.set_cksum();
+        tar.append(&header, data).unwrap();
+    };
+    put(EntryType::XHeader, records.as_bytes());
+    put(EntryType::Regular, b"");
+    tar.into_inner().unwrap()
+}
+
+/// Found by the fuzz target `archive`: such a file was packed, and could not be read.
+#[test]
+fn a_size_that_no_file_can_have_is_refused() {
+    for records in [
+        "39 GNU.sparse.size=9223372036854775808\n19 GNU.sparse.map=\n",
+        "40 GNU.sparse.size=18446744073709551615\n19 GNU.sparse.map=\n",
+        "29 size=18446744073709551104\n",
+        "28 size=9223372036854775807\n",
+    ] {
+        let mut output = tempfile::tempfile().unwrap();
+        let archive = with_records(records);
+        let error = pack(&*archive, "archive", &mut output, Limits::default()).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("size out of range"), "{records}: {told}");
+    }
+}
+
+/// Each name makes hundreds of directories: the memory that a small archive can ask for is bounded.
+#[test]
+fn names_that_make_directories_count() {
+    let mut tar = Builder::new(Vec::new());
+    for number in 0..20 {
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(0);
+        let path = format!("{number}/{}x", "d/".repeat(1000));
+        tar.append_data(&mut header, path, &b""[..]).unwrap();
+    }
+    let archive = tar.into_inner().unwrap();
+    let pack_some = |members| {
+        let limits = Limits {
+            members,
+            ..Limits::default()
+        };
+        let mut output = tempfile::tempfile().unwrap();
+        pack(&*archive, "archive", &mut output, limits)
+    };
+    assert_eq!(pack_some(11_000).unwrap().members, 20);
+    let told = pack_some(5000).unwrap_err().to_string();
+    assert!(told.contains("more than 10000 objects"), "{told}");
+}

@@ -29,7 +29,7 @@ const CHUNKS: usize = 16;
 /// What an archive may bring at most; generous, against bombs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Members.
+    /// Members; and half of the objects, since a member's name can make directories.
     pub members: u64,
     /// Bytes of the archive, inflated.
     pub bytes: u64,
@@ -317,6 +317,11 @@ fn members(tee: &mut Tee<'_>, builder: &mut Builder, limits: Limits) -> Result<u
             _ => builder.put(&path, object(member, offset)),
         };
         put.map_err(|why| Trouble::Member { path, offset, why })?;
+        // A name of 4 KiB can make 2000 directories.
+        if builder.objects() > limits.members.saturating_mul(2) {
+            let why = format!("more than {} objects", limits.members.saturating_mul(2));
+            return Err(Trouble::Limit(why));
+        }
     }
     archive.drain().map_err(Trouble::Archive)?;
     Ok(count)

@@ -1,0 +1,4 @@
+//! [`fuzz::dockerfile`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::dockerfile(bytes));
