@@ -36,6 +36,7 @@ mod stats;
 mod stop;
 mod streams;
 mod system;
+mod system_check;
 mod terminal;
 mod top;
 mod tuning;

@@ -37,7 +37,8 @@ use std::time::Duration;
 /// Exit code of a container whose monitor was killed: it was killed with it.
 const KILLED: u8 = 137;
 
-const GONE: &str = ".gone-";
+/// How the directory of a container that is being removed begins.
+pub(super) const GONE: &str = ".gone-";
 
 /// How a container was found by [`Home::settle`].
 #[derive(Debug)]
@@ -219,7 +220,7 @@ impl Home {
 
     /// Its directory tells the name that it was last given; if that is true no longer, all names
     /// are looked through.
-    fn find_name(&self, id: &Id) -> Result<Option<String>> {
+    pub(super) fn find_name(&self, id: &Id) -> Result<Option<String>> {
         let told = fs::read_to_string(self.directory(id.clone()).join("name"));
         if let Some(told) = told.ok().filter(|name| check_name("--name", name).is_ok())
             && self.names().id(&told)?.as_ref() == Some(id)
@@ -320,8 +321,12 @@ impl Home {
                 Err(problem) => problems.push(problem),
             }
         }
-        if network::State::read(&self.root)?.has_unused() {
-            problems.extend(network::take_over(&self.root).err().map(Error::from));
+        match network::State::read(&self.root) {
+            Ok(state) if state.has_unused() => {
+                problems.extend(network::take_over(&self.root).err().map(Error::from));
+            }
+            Ok(_) => {}
+            Err(error) => problems.push(error.into()),
         }
         Ok(problems)
     }
@@ -370,7 +375,7 @@ impl Home {
         Journal::at(&self.root)
     }
 
-    fn containers(&self) -> PathBuf {
+    pub(super) fn containers(&self) -> PathBuf {
         self.root.join("containers")
     }
 

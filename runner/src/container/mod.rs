@@ -17,6 +17,7 @@
 //!       plan ── a specification turned into plans for mounts and init; pure
 //! ```
 
+mod check;
 pub mod client;
 pub mod commit;
 pub mod directory;

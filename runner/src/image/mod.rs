@@ -5,7 +5,7 @@
 //!  FILE.tar[.gz] | DIR | - --> Store::import --> Record                            (import)
 //!  tar stream --> Store::add_layer --> Store::create_image --> Store::tag          (pull, load, build)
 //!
-//!  store        names, locks, atomic publishing, sweeping;  removal: taking away
+//!  store        names, locks, atomic publishing;  removal: taking away, sweeping;  check: mending
 //!   ├ record    what is written about images and names;  config: what images say of themselves
 //!   ├ pins      which images and layers containers need
 //!   ├ reference the grammar of names
@@ -17,6 +17,7 @@
 //!
 //! Nothing of an image is ever executed or resolved by the host side.
 
+mod check;
 mod config;
 mod copy;
 mod documents;

@@ -84,20 +84,53 @@ pub(super) fn of_image(pins: &Path, id: &str) -> Result<Option<String>, ImageErr
     Ok(users.next().map(|(container, _)| container))
 }
 
+/// Whether a container has a pin.
+pub(super) fn has(pins: &Path, container: &str) -> bool {
+    path(pins, container).is_file()
+}
+
+/// Those who have pins.
+pub(super) fn users(pins: &Path) -> Result<Vec<String>, ImageError> {
+    let paths = paths(pins)?;
+    let users = paths.iter().filter_map(|path| path.file_stem()?.to_str());
+    Ok(users.map(str::to_owned).collect())
+}
+
+/// All pins, each with its file, and the layers that it keeps or why it cannot be read.
+pub(super) fn each(
+    pins: &Path,
+) -> Result<Vec<(PathBuf, Result<Vec<String>, ImageError>)>, ImageError> {
+    let paths = paths(pins)?.into_iter();
+    let read = paths.map(|path| {
+        let pin = read(&path);
+        (path, pin.map(|pin| pin.layers))
+    });
+    Ok(read.collect())
+}
+
 /// All pins, with their containers.
 fn all(pins: &Path) -> Result<Vec<(String, Pin)>, ImageError> {
-    let mut all = Vec::new();
+    let paths = paths(pins)?.into_iter();
+    let read = paths.map(|path| {
+        let container = path.file_stem().unwrap_or_default();
+        Ok((container.to_string_lossy().into_owned(), read(&path)?))
+    });
+    read.collect()
+}
+
+fn paths(pins: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let entries = match fs::read_dir(pins) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(io("list", pins))?,
     };
+    let mut paths = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(io("list", pins))?;
-        if let Some(container) = entry.file_name().to_string_lossy().strip_suffix(".json") {
-            all.push((container.to_owned(), read(&entry.path())?));
+        let path = entry.map_err(io("list", pins))?.path();
+        if path.extension().is_some_and(|end| end == "json") {
+            paths.push(path);
         }
     }
-    Ok(all)
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Pin, ImageError> {

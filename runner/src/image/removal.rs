@@ -1,9 +1,10 @@
-//! Removing names and images.
+//! Removing names and images, and sweeping what nothing needs.
 
 use super::error::io;
+use super::layers::Layers;
 use super::pins;
 use super::record::is_id;
-use super::scratch::{flush, remove};
+use super::scratch::{Scratch, flush, names, remove};
 use super::{ImageError, Record, Reference, Store};
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,6 +108,49 @@ impl Store {
             }
         }
         self.remove(&record.id, false)
+    }
+
+    /// Removes scratch and layers that no image needs, unless an import is at work.
+    pub(super) fn sweep(&self) -> Result<(), ImageError> {
+        let Some(_alone) = self.try_lock(&self.root().join("store.lock"))? else {
+            return Ok(());
+        };
+        // A damaged record may name any layer: then all are kept, and removing goes on.
+        let needed = self.list().map(|records| {
+            let layers = records.into_iter().flat_map(|record| record.layers);
+            layers.collect::<BTreeSet<_>>()
+        });
+        for directory in self.directories() {
+            for name in names(&directory)?
+                .iter()
+                .filter(|name| Scratch::is_name(name))
+            {
+                remove(&directory.join(name))?;
+            }
+        }
+        let Ok(needed) = needed else { return Ok(()) };
+        let found = names(self.layers.root())?;
+        let found: BTreeSet<&str> = found
+            .iter()
+            .filter_map(|name| Layers::owner(name))
+            .collect();
+        for id in found.into_iter().filter(|id| !needed.contains(*id)) {
+            self.remove_layer(id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a layer unless it is in use.
+    fn remove_layer(&self, id: &str) -> Result<(), ImageError> {
+        let Some(_lock) = self.try_lock(&self.lock_of(id))? else {
+            return Ok(());
+        };
+        // Looked at under the lock: whoever pins a layer holds that until the pin is there.
+        if pins::layers(&self.pins())?.contains(id) {
+            return Ok(());
+        }
+        self.layers.remove(id)?;
+        remove(&self.lock_of(id))
     }
 
     fn check_unused(&self, record: &Record, name: &str, force: bool) -> Result<(), ImageError> {

@@ -25,11 +25,11 @@ use super::error::io;
 use super::layers::{Layers, Limits};
 use super::pins;
 use super::record::{self, Tag, is_id};
-use super::scratch::{Scratch, flush, names, remove};
+use super::scratch::{Scratch, flush, names};
 use super::{Config, ImageError, OciConfig, Record, Reference};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -156,6 +156,22 @@ impl Store {
             return Ok(());
         }
         pins::write(&self.pins(), container, image, &layers)
+    }
+
+    /// Whether a container has layers of the store, and no pin.
+    pub fn needs_pin(&self, container: &str, lowers: &[PathBuf]) -> bool {
+        let own = lowers
+            .iter()
+            .any(|path| self.layers.diff_id(path).is_some());
+        own && !pins::has(&self.pins(), container)
+    }
+
+    /// All that something is pinned for: containers, and `build-cache`.
+    ///
+    /// # Errors
+    /// The pins cannot be listed.
+    pub fn pin_users(&self) -> Result<Vec<String>, ImageError> {
+        pins::users(&self.pins())
     }
 
     /// Keeps layers (64 digits each) for something else than a container, until [`Store::unpin`].
@@ -498,50 +514,7 @@ impl Store {
         Ok(Some(held))
     }
 
-    /// Removes scratch and layers that no image needs, unless an import is at work.
-    pub(super) fn sweep(&self) -> Result<(), ImageError> {
-        let Some(_alone) = self.try_lock(&self.root.join("store.lock"))? else {
-            return Ok(());
-        };
-        // A damaged record may name any layer: then all are kept, and removing goes on.
-        let needed = self.list().map(|records| {
-            let layers = records.into_iter().flat_map(|record| record.layers);
-            layers.collect::<BTreeSet<_>>()
-        });
-        for directory in self.directories() {
-            for name in names(&directory)?
-                .iter()
-                .filter(|name| Scratch::is_name(name))
-            {
-                remove(&directory.join(name))?;
-            }
-        }
-        let Ok(needed) = needed else { return Ok(()) };
-        let found = names(self.layers.root())?;
-        let found: BTreeSet<&str> = found
-            .iter()
-            .filter_map(|name| Layers::owner(name))
-            .collect();
-        for id in found.into_iter().filter(|id| !needed.contains(*id)) {
-            self.remove_layer(id)?;
-        }
-        Ok(())
-    }
-
-    /// Removes a layer unless it is in use.
-    fn remove_layer(&self, id: &str) -> Result<(), ImageError> {
-        let Some(_lock) = self.try_lock(&self.lock_of(id))? else {
-            return Ok(());
-        };
-        // Looked at under the lock: whoever pins a layer holds that until the pin is there.
-        if pins::layers(&self.pins())?.contains(id) {
-            return Ok(());
-        }
-        self.layers.remove(id)?;
-        remove(&self.lock_of(id))
-    }
-
-    fn directories(&self) -> [PathBuf; 3] {
+    pub(super) fn directories(&self) -> [PathBuf; 3] {
         [self.images(), self.tags(), self.layers.root().to_owned()]
     }
 

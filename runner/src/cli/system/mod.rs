@@ -1,5 +1,6 @@
-//! `runner system`: what all of it takes, what it is made of, and cleaning up. One file a verb.
+//! `runner system`: what all of it takes, what it is made of, what is broken, and cleaning up. One file a verb.
 
+mod check;
 mod df;
 pub(super) mod info;
 mod prune;
@@ -16,6 +17,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Find what is broken in images, containers and volumes, and repair it
+    Check(check::Args),
     /// Show what takes how much of the disk
     Df(df::Args),
     /// Show what this machine and its containers are made of
@@ -26,6 +29,7 @@ enum Verb {
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     match &args.verb {
+        Verb::Check(args) => check::run(args, root),
         Verb::Df(args) => df::run(args, root),
         Verb::Info(args) => info::run(args, root),
         Verb::Prune(args) => prune::run(args, root),
