@@ -84,6 +84,9 @@ pub(super) fn of_image(pins: &Path, id: &str) -> Result<Option<String>, ImageErr
     Ok(users.next().map(|(container, _)| container))
 }
 
+/// The layers that a pin keeps, or why it cannot be read.
+type Layers = Result<Vec<String>, ImageError>;
+
 /// Whether a container has a pin.
 pub(super) fn has(pins: &Path, container: &str) -> bool {
     path(pins, container).is_file()
@@ -96,10 +99,8 @@ pub(super) fn users(pins: &Path) -> Result<Vec<String>, ImageError> {
     Ok(users.map(str::to_owned).collect())
 }
 
-/// All pins, each with its file, and the layers that it keeps or why it cannot be read.
-pub(super) fn each(
-    pins: &Path,
-) -> Result<Vec<(PathBuf, Result<Vec<String>, ImageError>)>, ImageError> {
+/// All pins, each with its file.
+pub(super) fn each(pins: &Path) -> Result<Vec<(PathBuf, Layers)>, ImageError> {
     let paths = paths(pins)?.into_iter();
     let read = paths.map(|path| {
         let pin = read(&path);
