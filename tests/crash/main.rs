@@ -4,6 +4,7 @@
 //!   scenarios ── sequences of operations over one pair of layers
 //!   history   ── the trees that a plain ext4 directory goes through: before and after each operation
 //!   kill      ── kill -9 of the daemon after each call that changes the disk, then a new mount
+//!   store     ── the same of commands that bring, make and take away images
 //! ```
 //!
 //! By default a part of all places is tried, spread evenly; `TESTS_LONG=1` (`./tests/run --long`) tries
@@ -16,6 +17,7 @@ mod history;
 mod kill;
 mod scenarios;
 mod stage;
+mod store;
 
 use tests::operations::Op;
 use tests::programs;

@@ -236,8 +236,6 @@ fn pins_and_leftovers() {
     setting.mends(&["container-gone"]);
     fs::create_dir_all(setting.at(&format!("containers/.gone-{ghost}/upper"))).unwrap();
     setting.mends(&["container-gone"]);
-    fs::create_dir(setting.at("builds-context-4194305")).unwrap();
-    setting.mends(&["build-context"]);
 }
 
 #[test]

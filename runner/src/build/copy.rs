@@ -140,7 +140,7 @@ impl Workshop<'_> {
         fill: impl FnOnce(&Self, &Files) -> Result<bool>,
     ) -> Result<Option<Layer>> {
         let spec = self.spec(stage, Vec::new(), Network::None)?;
-        let (directory, lock) = self.home.create(&spec, None)?;
+        let (directory, lock) = self.create(&spec)?;
         // What opens its files takes it anew.
         drop(lock);
         let made = Files::open(self.home, &directory).and_then(|files| {
@@ -264,7 +264,7 @@ impl Workshop<'_> {
             lowers,
             ..self.spec(&stage, Vec::new(), Network::None)?
         };
-        let (directory, lock) = self.home.create(&spec, None)?;
+        let (directory, lock) = self.create(&spec)?;
         drop(lock);
         match Files::open(self.home, &directory) {
             Ok(files) => Ok(Other {

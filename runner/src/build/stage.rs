@@ -12,11 +12,13 @@ use super::parse::{Command as Script, Instruction, Kind, Run};
 use super::settings::{apply, argv};
 use super::sources::open;
 use super::words;
+use crate::container::builds::Build;
 use crate::container::client::{self, Following, Outcome};
+use crate::container::directory::Directory;
 use crate::container::files::{Files, Way};
 use crate::container::home::Home;
 use crate::container::spec::{Command, Limits, LogChoice, Restart, Rights, Seccomp, Spec, Stop};
-use crate::container::{Id, Keys, commit};
+use crate::container::{Id, Keys, Lock, commit};
 use crate::error::{Error, Result};
 use crate::image::{History, Layer, OciConfig, Store};
 use crate::network::{NameServers, Settings, Source as Network};
@@ -33,6 +35,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct Workshop<'a> {
     /// All containers.
     pub home: &'a Home,
+    /// Where it is written down which containers are the build's.
+    pub build: &'a Build,
     /// All images.
     pub store: &'a Store,
     /// What was made before.
@@ -175,7 +179,7 @@ impl Workshop<'_> {
         if self.cached(stage, &key) {
             return Ok(());
         }
-        let (directory, lock) = self.home.create(&spec, None)?;
+        let (directory, lock) = self.create(&spec)?;
         let following = Following {
             input: false,
             output: self.loud,
@@ -316,10 +320,18 @@ impl Workshop<'_> {
         Ok(vec![empty])
     }
 
+    /// Makes a container, which goes with the build, however that ends.
+    pub(super) fn create(&self, spec: &Spec) -> Result<(Directory, Lock)> {
+        self.build.add(&spec.id)?;
+        self.home.create(spec, None)
+    }
+
     pub(super) fn remove(&self, spec: &Spec) -> Result<()> {
         let directory = self.home.directory(spec.id.clone());
         let lock = self.home.lock(&spec.id)?;
-        self.home.remove(&directory, lock, true)
+        self.home.remove(&directory, lock, true)?;
+        self.build.forget(&spec.id);
+        Ok(())
     }
 }
 

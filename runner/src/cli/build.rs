@@ -7,6 +7,7 @@ use crate::build::ignore::Ignore;
 use crate::build::make::Plan;
 use crate::build::parse;
 use crate::build::stage::Workshop;
+use crate::container::builds::Build;
 use crate::container::transfer::{How, unpack};
 use crate::error::{Error, Result};
 use crate::image::{Reference, Store};
@@ -95,7 +96,8 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     };
     let network = Source::parse(&[network.to_owned()])?;
     let store = Store::open(root)?;
-    let input = input(args, root)?;
+    let build = Build::begin(&home)?;
+    let input = input(args, &build)?;
     let (instructions, escape) = parse(&input.text).map_err(|fault| {
         Error::Refused(format!("build: {}", fault.show(&input.name, &input.text)))
     })?;
@@ -117,6 +119,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     };
     let mut shop = Workshop {
         home: &home,
+        build: &build,
         store: &store,
         cache: Cache::open(&store, !args.no_cache),
         context: input.context,
@@ -153,28 +156,16 @@ struct Input {
     /// Of the Dockerfile, for messages.
     name: String,
     context: Option<(OwnedFd, Ignore)>,
-    /// Where a context from standard input lies.
-    _unpacked: Option<Unpacked>,
 }
 
-/// Removed at the end.
-struct Unpacked(PathBuf);
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        // What stays is in the store's own directory and is seen there.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn input(args: &Args, root: &Path) -> Result<Input> {
+fn input(args: &Args, build: &Build) -> Result<Input> {
     let from_stdin = args.file.as_deref() == Some("-");
     if args.context == "-" {
         if from_stdin {
             let why = "the context and the Dockerfile cannot both come from standard input";
             return Err(Error::Usage(why.to_owned()));
         }
-        return piped(args, root);
+        return piped(args, build);
     }
     if args.context.contains("://") || args.context.starts_with("git@") {
         return Err(Error::Usage(format!(
@@ -204,7 +195,6 @@ fn input(args: &Args, root: &Path) -> Result<Input> {
         text,
         name,
         context: Some(context),
-        _unpacked: None,
     })
 }
 
@@ -225,7 +215,7 @@ fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
 }
 
 /// A context or a Dockerfile on standard input.
-fn piped(args: &Args, root: &Path) -> Result<Input> {
+fn piped(args: &Args, build: &Build) -> Result<Input> {
     let start = start_of(&mut stdin()).map_err(Error::system("read standard input"))?;
     let packing = Packing::of(&start).map_err(|name| {
         let why = "pack the context with gzip or zstd";
@@ -238,12 +228,10 @@ fn piped(args: &Args, root: &Path) -> Result<Input> {
             text: text_of(whole, "standard input")?,
             name: "standard input".to_owned(),
             context: None,
-            _unpacked: None,
         });
     }
-    let place = root.join(format!("builds-context-{}", std::process::id()));
+    let place = build.context();
     fs::create_dir(&place).map_err(Error::io("make", &place))?;
-    let unpacked = Unpacked(place.clone());
     let inflated = packing.open(whole);
     let inflated = inflated.map_err(Error::system("read standard input"))?;
     let how = How {
@@ -266,7 +254,6 @@ fn piped(args: &Args, root: &Path) -> Result<Input> {
         text: text_of(file, &name)?,
         name,
         context: Some(open_context(&place)?),
-        _unpacked: Some(unpacked),
     })
 }
 

@@ -3,8 +3,11 @@
 use super::output;
 use crate::error::{Error, Result};
 use crate::image::Store;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `save`.
@@ -60,13 +63,42 @@ pub(super) fn to_file_or_stdout(
             .map_err(|e| Error::io("open", path)(io::Error::from(e.kind())))?;
         return write(file);
     }
+    to_new_file(path, write)
+}
+
+/// Writes a file that has no name until it is whole: who is killed leaves nothing.
+fn to_new_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let scratch = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let create = File::options().write(true).create_new(true).open(&scratch);
-    let mut file = create.map_err(Error::io("create", path))?;
+    let mode = Mode::from_raw_mode(0o666);
+    let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let (mut file, named) = match rustix::fs::open(directory, unnamed, mode) {
+        Ok(fd) => (File::from(fd), false),
+        // Not every file system has files without names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {
+            let create = File::options().write(true).create_new(true).open(&scratch);
+            (create.map_err(Error::io("create", path))?, true)
+        }
+        Err(errno) => return Err(Error::io("create", path)(errno.into())),
+    };
+    let failed = || Error::io("write", path);
     let written = write(&mut file).and_then(|()| {
-        file.sync_all().map_err(Error::io("write", path))?;
-        fs::rename(&scratch, path).map_err(Error::io("write", path))
+        file.sync_all().map_err(failed())?;
+        if !named {
+            let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let link = |to: &Path| linkat(CWD, &open, CWD, to, AtFlags::SYMLINK_FOLLOW);
+            match link(path) {
+                Ok(()) => return Ok(()),
+                // To be replaced, which takes a name.
+                Err(Errno::EXIST) => link(&scratch).map_err(|e| failed()(e.into()))?,
+                Err(errno) => return Err(failed()(errno.into())),
+            }
+        }
+        fs::rename(&scratch, path).map_err(failed())
     });
     if written.is_err() {
         // It is the failure before that is told.

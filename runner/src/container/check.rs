@@ -16,9 +16,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the directories begin in which builds from standard input have their contexts.
-const CONTEXT: &str = "builds-context-";
-
 impl Home {
     /// Looks at all there is, mends if `repair`. The store's own check comes before: it may take damaged
     /// pins away, which are made anew here.
@@ -149,22 +146,6 @@ impl Home {
                 note("container-gone", directory.path().to_owned(), &what)
                     .mend(repair, || self.discard(&directory)),
             );
-        }
-        for name in listed(self.root())? {
-            let builder = name
-                .strip_prefix(CONTEXT)
-                .map(|pid| Path::new("/proc").join(pid));
-            if builder.is_some_and(|process| !process.exists()) {
-                let place = self.root().join(&name);
-                findings.push(
-                    note(
-                        "build-context",
-                        place.clone(),
-                        "the context of a build that was killed",
-                    )
-                    .mend(repair, || fs::remove_dir_all(&place)),
-                );
-            }
         }
         Ok(())
     }

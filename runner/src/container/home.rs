@@ -7,6 +7,7 @@
 //!     names/NAME -> ID        (see names)
 //!     locks/ID                somebody works on it or watches it (see lock)
 //!     pins/ID.json            the layers it needs (see image::Store)
+//!     builds/BUILD/           what a build has made (see builds)
 //!     events.log              what happened (see journal)
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! that it has ended.
 
 use super::Id;
+use super::builds;
 use super::directory::Directory;
 use super::journal::{Journal, Subject};
 use super::lock::Lock;
@@ -321,6 +323,7 @@ impl Home {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(builds::sweep(self)?);
         match network::State::read(&self.root) {
             Ok(state) if state.has_unused() => {
                 problems.extend(network::take_over(&self.root).err().map(Error::from));

@@ -17,6 +17,7 @@
 //!       plan ── a specification turned into plans for mounts and init; pure
 //! ```
 
+pub mod builds;
 mod check;
 pub mod client;
 pub mod commit;
