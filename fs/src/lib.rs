@@ -3,7 +3,7 @@
 //! ```text
 //!   cli ── one file per verb
 //!    │    └────────────────┐
-//!   transport ── FUSE      inspect ── what a diff on disk says: which, diff, check
+//!   transport ── FUSE      inspect ── diffs and layers on disk: which, diff, check, unpack
 //!    └─────────┬───────────┘
 //!   ops ── one file per family of operations; takes the locks
 //!    │

@@ -4,10 +4,11 @@
 //!   archive      the bytes are a tar      refused, or a layer that verifies and can be read to its last byte
 //!   packed       ... a packed layer       refused, or answers that may be wrong
 //!   dockerfile   ... a Dockerfile         refused with a line of it, or instructions
-//!   names        ... lines of arguments   image names, ports, patterns: what is shown is understood again
+//!   names        ... lines of arguments   image names, ports, sizes, times, patterns: what is shown is understood again
 //!
 //!   seeds ──mutate──> bytes ──> target        cargo test -p fuzz (FUZZ_ROUNDS, FUZZ_SEED; TESTS_LONG=1)
-//!   libFuzzer ──────> bytes ──> target        cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer TARGET
+//!   libFuzzer ──────> bytes ──> target        cargo run -p fuzz --bin seeds
+//!                                             cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer TARGET
 //! ```
 //!
 //! Formats with checksums are tried twice, as they come and with the sums made right, so that what

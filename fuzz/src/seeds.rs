@@ -302,12 +302,15 @@ pub(crate) fn names() -> Vec<Vec<u8>> {
          docker.io/library/busybox:latest\nsha256:{digest}\n[::1]:5000/x\n"
     );
     let ports = "80\n8080:80\n127.0.0.1:8080:80/tcp\n[::1]::53/udp\n1000-1010:2000-2010\n:80\n";
+    let arguments = "512m\n1.5\n0-3,5\n1h30m10.5s\n2024-02-29T12:00:00.123456789Z\n2024-01-01 10:00\n\
+         1700000000.5\nweb:1.2.3.4\nweb:host-gateway\n/dev/a:/dev/b:rwm\non-failure:5\n02:42:ac:11:00:02\n\
+         fe80::1\nlinux/arm64/v8\n-1\n";
     let patterns = "# comment\n*.o\n!keep.o\n**/target\na/b?/[a-z]/**\n\\#x\n/abs/./..\n";
     let config = r#"{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00.5Z","config":
         {"User":"1:2","ExposedPorts":{"80/tcp":{}},"Env":["A=b"],"Cmd":null,"Healthcheck":
         {"Test":["CMD","x"],"Interval":5}},"rootfs":{"type":"layers","diff_ids":["sha256:00"]},
         "history":[{"created_by":"x","empty_layer":true}]}"#;
-    [&*names, ports, patterns, config]
+    [&*names, ports, arguments, patterns, config]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
 }

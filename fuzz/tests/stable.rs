@@ -1,6 +1,6 @@
 //! The targets, driven by the mutator on a stable compiler.
 //!
-//! `FUZZ_ROUNDS=N` does N rounds of each, `FUZZ_SEED=S` begins at another; `TESTS_LONG=1` does 100 times as
+//! `FUZZ_ROUNDS=N` does N rounds of each, `FUZZ_SEED=S` begins at another; `TESTS_LONG=1` does 30 times as
 //! many. A finding tells its number, which gives the same input again.
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn holds(name: &str) {
     for seed in (target.seeds)() {
         (target.run)(&seed);
     }
-    let long = std::env::var_os("TESTS_LONG").map_or(1, |_| 100);
+    let long = std::env::var_os("TESTS_LONG").map_or(1, |_| 30);
     let rounds = number("FUZZ_ROUNDS").unwrap_or(target.rounds * long);
     let first = number("FUZZ_SEED").unwrap_or(0);
     let mutator = Mutator::new((target.seeds)(), (target.words)());

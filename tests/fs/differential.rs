@@ -14,7 +14,7 @@ use tests::mounts::Union;
 use tests::operations::{Op, apply};
 use tests::packs;
 use tests::scratch::Scratch;
-use tests::sequences::{Random, World, count, layers, operation, present, shrink};
+use tests::sequences::{Random, World, count, first_seed, layers, operation, present, shrink};
 use tests::snapshot::{Snapshot, View};
 use tests::stage::START;
 
@@ -23,13 +23,6 @@ const OVERLAY: &str = "metacopy=on,redirect_dir=on,index=off,xino=off";
 
 /// What a run of a sequence ends with: a description of the first difference.
 type Verdict = Result<(), String>;
-
-fn first_seed() -> u64 {
-    std::env::var("LAYERFS_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1)
-}
 
 fn differ(what: &str, wanted: &Snapshot, root: &Path) -> Verdict {
     let diff = wanted.diff(&Snapshot::of(root, &View::since(START)));

@@ -87,36 +87,29 @@ fn layers_of_archive(archive: &Path, to: &Path) -> Vec<PathBuf> {
 fn r1_layers_of_other_tools_are_what_gnu_tar_makes_of_them() {
     let scratch = Scratch::new();
     let layout = layout(&scratch);
-    let skopeo = |to: &str| {
-        let from = format!("oci:{}:it", layout.display());
-        run(Command::new("skopeo").args(["copy", "--insecure-policy", "-q", &from, to])).ok();
-    };
-    let saved = scratch.join("saved.tar");
-    skopeo(&format!("docker-archive:{}:it:latest", saved.display()));
-    let zstd = scratch.join("zstd");
     let from = format!("oci:{}:it", layout.display());
-    let mut copy = Command::new("skopeo");
-    copy.args([
-        "copy",
-        "--insecure-policy",
-        "-q",
-        "--dest-compress-format",
-        "zstd",
-    ]);
-    run(copy
-        .arg("--dest-compress")
-        .arg(&from)
-        .arg(format!("oci:{}:it", zstd.display())))
-    .ok();
+    let skopeo = |to: &str, more: &[&str]| {
+        let mut copy = Command::new("skopeo");
+        run(copy
+            .args(["copy", "--insecure-policy", "-q"])
+            .args(more)
+            .args([&from, to]))
+        .ok();
+    };
+    let (saved, zstd) = (scratch.join("saved.tar"), scratch.join("zstd"));
+    skopeo(
+        &format!("docker-archive:{}:it:latest", saved.display()),
+        &[],
+    );
+    let compress = ["--dest-compress", "--dest-compress-format", "zstd"];
+    skopeo(&format!("oci:{}:it", zstd.display()), &compress);
     // As they say they are compressed.
     let begins = |layers: &[PathBuf], magic: &[u8]| {
-        layers
-            .iter()
-            .all(|layer| fs::read(layer).unwrap().starts_with(magic))
+        let begins = |layer: &PathBuf| fs::read(layer).unwrap().starts_with(magic);
+        layers.iter().all(begins)
     };
-    assert!(
-        begins(&layers_of(&layout), b"\x1f\x8b") && begins(&layers_of(&zstd), b"\x28\xb5\x2f\xfd")
-    );
+    assert!(begins(&layers_of(&layout), b"\x1f\x8b"));
+    assert!(begins(&layers_of(&zstd), b"\x28\xb5\x2f\xfd"));
     let images = [
         ("umoci", layers_of(&layout)),
         ("docker", layers_of_archive(&saved, &scratch.dir("saved"))),

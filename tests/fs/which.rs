@@ -8,6 +8,7 @@ use serde_json::Value;
 use tests::layers::Layer;
 use tests::mounts::Union;
 use tests::operations::apply;
+use tests::packs;
 use tests::process::{Output, run};
 use tests::programs;
 use tests::scratch::Scratch;
@@ -156,6 +157,32 @@ fn answers_agree_with_the_kernels_overlayfs() {
         let overlay = union.overlay("");
         assert_agree(&union, overlay.path(), &format!("seed {seed}"));
         overlay.unmount();
+    }
+}
+
+#[test]
+fn answers_over_packed_layers_are_those_over_their_directories() {
+    for seed in 1..=count(10) as u64 {
+        let world = World {
+            hard_links: seed % 2 == 0,
+            whiteouts: true,
+            lowers: 3,
+        };
+        let scratch = Scratch::new();
+        let layers = sequences::layers(&mut Random::new(900 + seed), world).into_iter();
+        let trees: Vec<_> = (layers.map(Layer::without_sockets).enumerate())
+            .map(|(i, layer)| layer.write(scratch.join(format!("lower{i}"))))
+            .collect();
+        let mut union = Union::of(&trees, scratch.dir("merged"));
+        let ask =
+            |union: &Union| run(which(union).args(["--format", "json"]).args(candidates())).out();
+        let wanted = ask(&union);
+        for tree in &mut union.lowers {
+            *tree = packs::of_directory(tree, &tree.with_extension("lfs"));
+        }
+        let found = ask(&union).replace(".lfs\"", "\"");
+        assert!(wanted.contains("\"from\": \"layer "), "{wanted}");
+        assert_eq!(found, wanted, "seed {seed}");
     }
 }
 

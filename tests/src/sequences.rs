@@ -249,6 +249,14 @@ pub fn count(short: usize) -> usize {
         .unwrap_or(short)
 }
 
+/// Where the seeds begin: `LAYERFS_SEED`, or 1.
+pub fn first_seed() -> u64 {
+    std::env::var("LAYERFS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

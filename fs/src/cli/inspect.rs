@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::output::{Format, digest, print, print_json};
+use super::output::{Format, digest, print, print_json, put, quoted};
 use crate::error::Result;
 use crate::layer::packed::Pack;
 use crate::layer::packed::format::{Entry, Extent, Header, Node, OPAQUE, SPARSE, VERSION};
@@ -130,7 +130,7 @@ fn as_text(path: &Path, pack: &Pack, counts: &Counts) -> String {
     let (header, footer) = (pack.header(), pack.footer());
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "layer     {}, version {VERSION}", path.display());
+    let _ = writeln!(text, "layer     {}, version {VERSION}", quoted(path));
     let _ = writeln!(
         text,
         "archive   {} bytes, diff id {}",
@@ -171,10 +171,19 @@ fn as_text(path: &Path, pack: &Pack, counts: &Counts) -> String {
 }
 
 fn as_json(path: &Path, pack: &Pack, counts: &Counts) -> Value {
+    let mut object = Map::new();
+    put(&mut object, "layer", path);
+    let Value::Object(all) = numbers(pack, counts) else {
+        return object.into();
+    };
+    object.extend(all);
+    object.into()
+}
+
+fn numbers(pack: &Pack, counts: &Counts) -> Value {
     let (header, footer) = (pack.header(), pack.footer());
     let sizes = parts(header).map(|(name, bytes)| (name.to_owned(), bytes.into()));
     json!({
-        "layer": path.to_string_lossy(),
         "version": header.version.get(),
         "archive": { "bytes": header.tar_length.get(), "diff_id": digest(&header.diff_id) },
         "index": {

@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// The packed layer to make; one that is there is replaced when the new one is whole
     #[arg(short, long, value_name = "OUT.lfs")]
     output: PathBuf,
-    /// Take no more members than this
+    /// Take no more members than this, and twice as many objects: a name makes the directories in it
     #[arg(long, default_value_t = Limits::default().members, value_name = "COUNT")]
     max_members: u64,
     /// Take no more bytes of archive, inflated, than this

@@ -21,6 +21,7 @@ use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -39,8 +40,8 @@ use crate::sys::at::At;
 use crate::upper::{Form, data};
 
 /// Unpacks `pack` into the directory `to`, which is not there or is empty, whiteouts and opaque directories
-/// in `form`; `written` is told of the bytes of each file. All is on disk when it returns. Memory: the paths
-/// of all directories, and of files with several names.
+/// in `form`; `written` is told of the bytes of each file, holes not counted. All is on disk when it
+/// returns. Memory: the paths of all directories, and of files with several names.
 ///
 /// # Errors
 /// `to` is neither, an object cannot be made, the layer is damaged or needs another one. A `to` that was not
@@ -69,10 +70,12 @@ pub fn unpack(
                 return Err(target("not empty; name a new or an empty directory"));
             }
             let was = fs::metadata(to).map_err(at(to, "cannot look at it"))?;
-            let done = fill(pack, to, form, written);
+            let done = fill(pack, to, to, form, written);
             if done.is_err() {
                 // It is the failure before that is told.
-                let _ = empty(to).and_then(|()| fs::set_permissions(to, was.permissions()));
+                let _ = empty(to)
+                    .and_then(|()| std::os::unix::fs::chown(to, Some(was.uid()), Some(was.gid())))
+                    .and_then(|()| fs::set_permissions(to, was.permissions()));
             }
             return done;
         }
@@ -85,7 +88,7 @@ pub fn unpack(
     let hidden = format!(".{}.{}", name.to_string_lossy(), std::process::id());
     let scratch = to.with_file_name(hidden);
     fs::create_dir(&scratch).map_err(at(to, "cannot make it"))?;
-    let done = fill(pack, &scratch, form, written).and_then(|()| {
+    let done = fill(pack, &scratch, to, form, written).and_then(|()| {
         // Not over anything that came meanwhile, but an empty directory.
         fs::rename(&scratch, to).map_err(at(to, "cannot give it its name"))
     });
@@ -112,8 +115,10 @@ fn empty(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Unpacks into `at`, an empty directory, which is called `to` in messages.
 fn fill(
     pack: &Pack,
+    at: &Path,
     to: &Path,
     form: Form,
     written: &mut dyn FnMut(u64),
@@ -126,8 +131,11 @@ fn fill(
         }
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(to, flags, Mode::empty()).map_err(failed("cannot open it"))?;
-    // What is made in it shall inherit nothing, and nobody shall look in before all is as it should be.
+    let root = rustix::fs::open(at, flags, Mode::empty()).map_err(failed("cannot open it"))?;
+    // What is made in it shall inherit nothing, and nobody shall look in, or change a name under our hands,
+    // before all is as it should be: not even whose directory it was.
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    rustix::fs::fchown(&root, Some(uid), Some(gid)).map_err(failed("cannot set its owner"))?;
     rustix::fs::fchmod(&root, Mode::RWXU).map_err(failed("cannot set its mode"))?;
     match At::Fd(root.as_fd()).remove_xattr(c"system.posix_acl_default") {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -222,7 +230,8 @@ impl Unpacking<'_> {
                 data::copy(&data, file.as_fd(), size, size)
                     .map_err(|error| failed("cannot write its data", error))?;
                 self.dress(At::Fd(file.as_fd()), node).map_err(dressed)?;
-                (self.written)(size);
+                let pieces = data.pieces.iter().flat_map(|pieces| pieces.until(size));
+                (self.written)(pieces.map(|piece| piece.length).sum());
                 return Ok(());
             }
             libc::S_IFLNK => {
