@@ -16,7 +16,7 @@ use tests::tracer::{Counted, Fault, Plan, Tracer};
 use crate::{assert_none, places};
 
 /// How many places of each command the short form tries.
-const SHORT: usize = 8;
+const SHORT: usize = 5;
 
 /// A root directory that every try begins with.
 struct Setting {
