@@ -13,6 +13,7 @@ mod docker;
 mod events;
 mod exec;
 mod exit;
+mod full_disk;
 mod health;
 mod images;
 mod isolation;
