@@ -343,6 +343,7 @@ mod tests {
 
     /// What the table must mean, in the language of `nft`; see [`ruleset`].
     const REFERENCE: &str = "table inet runner {
+        comment \"containers of layerfs runner\"
         set bridges { type ifname; elements = { \"runner0\" }; }
         set inside { type ifname . ifname; elements = { \"runner0\" . \"runner0\" }; }
         set internal { type ifname; elements = { \"runner0\" }; }
