@@ -428,7 +428,8 @@ mod tests {
     fn listed() -> String {
         let (done, text) = nft(&["list", "ruleset"], "");
         assert!(done, "{text}");
-        let plain = |line: &&str| !line.starts_with("table") && !line.contains("flags owner");
+        let ours = |line: &str| line.starts_with("table") || line.contains("flags owner");
+        let plain = |line: &&str| !line.trim().is_empty() && !ours(line);
         text.lines()
             .filter(plain)
             .collect::<Vec<_>>()
