@@ -135,7 +135,7 @@ impl Setting {
                 .flatten();
             let entries = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             // What is known of registries may be lost, and is not counted.
-            let entries = entries.filter(|name| part != "" || name != "registry");
+            let entries = entries.filter(|name| !part.is_empty() || name != "registry");
             shape.insert(part.to_owned(), entries.count());
         }
         shape
