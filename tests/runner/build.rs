@@ -4,7 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use tests::container::Runner;
-use tests::process::{Output, run_with};
+use tests::process::{Output, run, run_with};
+use tests::registry::Packing;
+
+use super::registry_hostile::{command, image, serve};
 
 /// A runner with the Debian test root as image `debian`.
 fn setting() -> Runner {
@@ -237,6 +240,39 @@ fn from_scratch_and_from_standard_input() {
     )
     .ok();
     assert_eq!(shell(&runner, "piped", "cat /f"), "piped");
+}
+
+#[test]
+fn images_of_from_and_copy_are_pulled_once() {
+    let runner = Runner::new();
+    let image = image(&runner, Packing::Gzip);
+    let server = serve(&image, Box::new(|_, _| None));
+    let name = format!("{}/name:1", server.host());
+    let text = format!("FROM {name}\nCOPY --from={name} /bin/tool /copy\n");
+    let place = context(&runner, &[("Dockerfile", &text)]);
+    let manifests = || {
+        let requests = server.requests();
+        let of = |request: &&tests::httpd::Request| request.target.contains("/manifests/");
+        requests.iter().filter(of).count()
+    };
+    for (args, wanted) in [(&[][..], 1), (&[], 0), (&["--pull"], 1)] {
+        let before = manifests();
+        let args = [args, &["-t", "copied", place.to_str().unwrap()]].concat();
+        run(&mut command(&runner, "build", &args)).ok();
+        assert_eq!(manifests() - before, wanted, "{args:?}");
+    }
+    // Another image than that of FROM, which the store does not know.
+    let other = format!("{}/other:1", server.host());
+    let text = format!("FROM scratch\nCOPY --from={other} /bin/tool /copy\n");
+    let place = context(&runner, &[("Dockerfile", &text)]);
+    let args = ["-t", "copied", place.to_str().unwrap()];
+    run(&mut command(&runner, "build", &args)).ok();
+    let id = runner.call("create", &["copied", "/none"]).ok();
+    let file = runner.scratch.join("copied");
+    let from = format!("{}:/copy", id.trim());
+    runner.call("cp", &[&from, file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "x");
+    runner.call("rm", &[id.trim()]).ok();
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl Workshop<'_> {
         let ids = |layers: &[Layer]| layers.iter().map(|layer| layer.diff_id.clone()).collect();
         match stage_of(stages, name) {
             Some(index) => Ok(ids(&stages[index].layers)),
-            None => Ok(ids(&self.store.resolve(name)?.layers)),
+            None => Ok(ids(&(self.provide)(name)?.layers)),
         }
     }
 
@@ -247,7 +247,7 @@ impl Workshop<'_> {
         let lowers = match stage_of(stages, name) {
             Some(index) => self.lowers(&stages[index].layers)?,
             None => {
-                let image = self.store.resolve(name)?;
+                let image = (self.provide)(name)?;
                 if image.id.is_none() {
                     return Err(refused(format!(
                         "--from={name}: want a stage or a stored image"

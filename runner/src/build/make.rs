@@ -18,8 +18,6 @@ pub struct Plan<'a> {
     pub target: Option<&'a str>,
     /// `--label`.
     pub labels: &'a BTreeMap<String, String>,
-    /// Brings an image into the store, if it is not there.
-    pub fetch: &'a mut dyn FnMut(&str) -> Result<()>,
 }
 
 /// One stage of the Dockerfile.
@@ -54,7 +52,7 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// The first instruction that fails, with its line.
-    pub fn run(&mut self, shop: &mut Workshop<'_>) -> Result<ImageId> {
+    pub fn run(&self, shop: &mut Workshop<'_>) -> Result<ImageId> {
         let (globals, parts) = self.parts(shop.escape)?;
         let last = self.last(&parts)?;
         let needed = needed(&parts, last, &globals, shop.escape);
@@ -155,7 +153,7 @@ impl<'a> Plan<'a> {
 
     /// A stage at its FROM.
     fn begin(
-        &mut self,
+        &self,
         shop: &Workshop<'_>,
         part: &Part<'_>,
         globals: &BTreeMap<String, String>,
@@ -188,8 +186,7 @@ impl<'a> Plan<'a> {
             stage.config = OciConfig::new();
             return Ok(stage);
         }
-        (self.fetch)(&image)?;
-        let found = shop.store.resolve(&image)?;
+        let found = (shop.provide)(&image)?;
         if found.id.is_none() {
             let why = format!(
                 "FROM {image}: want a stored image; runner import makes one of a directory"

@@ -20,7 +20,7 @@ use crate::container::home::Home;
 use crate::container::spec::{Command, Limits, LogChoice, Restart, Rights, Seccomp, Spec, Stop};
 use crate::container::{Id, Keys, Lock, commit};
 use crate::error::{Error, Result};
-use crate::image::{History, Layer, OciConfig, Store};
+use crate::image::{History, Image, Layer, OciConfig, Store};
 use crate::network::{NameServers, Settings, Source as Network};
 use crate::types::Moment;
 use rustix::fs::OFlags;
@@ -39,6 +39,8 @@ pub struct Workshop<'a> {
     pub build: &'a Build,
     /// All images.
     pub store: &'a Store,
+    /// Gives the image of a name, brought into the store if it is not there.
+    pub provide: &'a dyn Fn(&str) -> Result<Image>,
     /// What was made before.
     pub cache: Cache<'a>,
     /// The context, and what of it is left out.

@@ -14,7 +14,8 @@ use crate::image::{Reference, Store};
 use crate::network::Source;
 use archive::{Packing, is_tar, start_of};
 use rustix::fs::{Mode, OFlags};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Cursor, Read, stdin};
 use std::os::fd::OwnedFd;
@@ -103,13 +104,17 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     })?;
     let given = build_args(&args.build_arg)?;
     let labels = plain_labels(&args.label)?;
-    let mut fetch = |name: &str| pull::fetch(&store, name, args.pull);
-    let mut plan = Plan {
+    // Pulled once, so that all of a build sees one image.
+    let pulled = RefCell::new(BTreeSet::new());
+    let provide = |name: &str| {
+        let first = pulled.borrow_mut().insert(name.to_owned());
+        pull::provide(&store, name, args.pull && first)
+    };
+    let plan = Plan {
         instructions: &instructions,
         args: &given,
         target: args.target.as_deref(),
         labels: &labels,
-        fetch: &mut fetch,
     };
     let mut tell = |line: &str| {
         if !quiet {
@@ -121,6 +126,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         home: &home,
         build: &build,
         store: &store,
+        provide: &provide,
         cache: Cache::open(&store, !args.no_cache),
         context: input.context,
         network,

@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::error::{Error, Result};
-use crate::image::{Reference, Store};
+use crate::image::{Image, ImageError, Reference, Store};
 use crate::registry::{Client, DockerConfig, Host, Platform, Progress, Pull, Pulled, To};
 use std::path::Path;
 
@@ -89,20 +89,21 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     output::print(&format_args!("{}\n", full(&reference, false)))
 }
 
-/// Pulls the image of a name that the store does not know, or in any case (`always`); tells of it on
-/// standard error.
-pub(super) fn fetch(store: &Store, name: &str, always: bool) -> Result<()> {
-    let known = store.find(name);
-    if (known.is_ok() && !always) || name == "host" || name.starts_with("dir:") {
-        return Ok(());
-    }
-    // What is no name of a registry's cannot be fetched; an id, for one.
-    let reference: Reference = match (name.parse(), known) {
-        (Ok(reference), _) => reference,
-        (Err(_), Ok(_)) => return Ok(()),
-        (Err(_), Err(error)) => return Err(error.into()),
+/// The image of a name, pulled if the store does not know it, or in any case (`always`); a pull is told
+/// of on standard error.
+pub(super) fn provide(store: &Store, name: &str, always: bool) -> Result<Image> {
+    let own = name == "host" || name.starts_with("dir:");
+    // What is no name of a registry's cannot be pulled; a whole id, for one.
+    let reference: Option<Reference> = name.parse().ok().filter(|_| !own);
+    let Some(reference) = reference else {
+        return Ok(store.resolve(name)?);
     };
     if !always {
+        match store.resolve(name) {
+            Err(ImageError::Unknown { .. }) => {}
+            // A damaged store is told, not covered up.
+            other => return Ok(other?),
+        }
         output::warn(&format_args!("Unable to find image '{reference}' locally"));
     }
     let registry = Registry { tls_verify: None };
@@ -114,7 +115,7 @@ pub(super) fn fetch(store: &Store, name: &str, always: bool) -> Result<()> {
         progress: &progress,
     };
     one(&pull, &reference)?;
-    Ok(())
+    Ok(store.resolve(name)?)
 }
 
 /// Pulls one image, and tells of it as docker does.

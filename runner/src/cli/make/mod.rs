@@ -52,10 +52,10 @@ pub(super) struct Made {
 pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
     let home = output::open_home(root)?;
     let store = Store::open(root)?;
-    match args.pull.as_str() {
-        "missing" => pull::fetch(&store, &args.image, false)?,
-        "always" => pull::fetch(&store, &args.image, true)?,
-        "never" => {}
+    let image = match args.pull.as_str() {
+        "missing" => pull::provide(&store, &args.image, false)?,
+        "always" => pull::provide(&store, &args.image, true)?,
+        "never" => store.resolve(&args.image)?,
         other => {
             return Err(Error::Value {
                 flag: "--pull",
@@ -63,8 +63,7 @@ pub(super) fn make(args: &Args, root: &Path, attached: bool) -> Result<Made> {
                 why: "want missing, always or never".to_owned(),
             });
         }
-    }
-    let image = store.resolve(&args.image)?;
+    };
     let network = network::settings(args, image.start(), &home, &mut |text| output::warn(&text))?;
     let mounts = volumes::mounts(args, image.start(), &home)?;
     let mut spec = specify(args, &image, network)?;
