@@ -162,8 +162,15 @@ fn layers() {
     flip(&setting.layer(0));
     setting.clean();
 
-    // One that is not there at all.
+    // One that is not there at all: its image is still shown, can be removed, and is not run.
     let [one, two] = [setting.layer(0), setting.layer(1)];
+    fs::remove_file(&two).unwrap();
+    assert_eq!(setting.images().lines().count(), 2);
+    let refused = setting.runner.run(&["--pull", "never", "two", "x"]);
+    assert!(refused.err().contains("missing"), "{refused}");
+    setting.runner.ok("rmi", &["two"]);
+    setting.clean();
+    setting.ids[1] = import(&setting.runner, "two");
     fs::remove_file(two).unwrap();
     setting.mends(&["image-incomplete"]);
     assert_eq!(setting.images(), "one");

@@ -57,7 +57,7 @@ impl Store {
             flush(&self.images())?;
             let free = record.layers.iter().rev().filter(|id| !kept.contains(id));
             removed.layers = free.cloned().collect();
-            removed.bytes = self.size_of(&removed.layers)?;
+            removed.bytes = self.size_of(&removed.layers);
             removed.image = Some(record.id);
         }
         drop(names_lock);

@@ -479,14 +479,17 @@ impl Store {
             id: id.to_owned(),
             names,
             created: config.made().map_or(0, |made| made.seconds()),
-            size: self.size_of(&layers)?,
+            size: self.size_of(&layers),
             layers,
             config,
         }))
     }
 
-    pub(super) fn size_of(&self, layers: &[String]) -> Result<u64, ImageError> {
-        layers.iter().map(|id| self.layers.size(id)).sum()
+    /// Bytes of file contents of layers. One that is gone or damaged counts nothing: its image can be
+    /// listed and removed, and a use of it tells.
+    pub(super) fn size_of(&self, layers: &[String]) -> u64 {
+        let sizes = layers.iter().filter_map(|id| self.layers.size(id).ok());
+        sizes.sum()
     }
 
     /// All names, by what they mean.
