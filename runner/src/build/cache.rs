@@ -36,6 +36,7 @@ struct Known {
 pub struct Cache<'a> {
     store: &'a Store,
     path: PathBuf,
+    scratch: PathBuf,
     known: Known,
     /// Layers are looked up.
     used: bool,
@@ -53,7 +54,8 @@ pub fn key(parts: &[&str]) -> String {
 
 impl<'a> Cache<'a> {
     /// Reads it; what cannot be read counts as empty. `used`: what is known is used, not only added to.
-    pub fn open(store: &'a Store, used: bool) -> Self {
+    /// `scratch` is a path of the build alone, beside the cache's own.
+    pub fn open(store: &'a Store, used: bool, scratch: PathBuf) -> Self {
         let path = store.root().join("builds/cache.json");
         let mut text = Vec::new();
         let read = fs::File::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
@@ -64,6 +66,7 @@ impl<'a> Cache<'a> {
         Self {
             store,
             path,
+            scratch,
             known,
             used,
         }
@@ -105,12 +108,8 @@ impl<'a> Cache<'a> {
 
     fn write(&self) -> Result<(), String> {
         let text = serde_json::to_string(&self.known).map_err(|error| error.to_string())?;
-        let scratch = self
-            .path
-            .with_extension(format!("tmp-{}", std::process::id()));
-        let written = fs::create_dir_all(self.path.parent().unwrap_or(&self.path))
-            .and_then(|()| fs::write(&scratch, text))
-            .and_then(|()| fs::rename(&scratch, &self.path));
+        let written = fs::write(&self.scratch, text);
+        let written = written.and_then(|()| fs::rename(&self.scratch, &self.path));
         written.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
     }
 
@@ -119,8 +118,9 @@ impl<'a> Cache<'a> {
     /// # Errors
     /// It cannot be removed, in words.
     pub fn clear(store: &Store) -> Result<(), String> {
-        let path = store.root().join("builds");
-        match fs::remove_dir_all(&path) {
+        // Nothing else there: builds may be at work.
+        let path = store.root().join("builds/cache.json");
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(format!("cannot remove {}: {error}", path.display()));
             }

@@ -127,7 +127,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         build: &build,
         store: &store,
         provide: &provide,
-        cache: Cache::open(&store, !args.no_cache),
+        cache: Cache::open(&store, !args.no_cache, build.scratch()),
         context: input.context,
         network,
         loud: !quiet,

@@ -4,6 +4,7 @@
 //!   ROOT/builds/BUILD/           locked by the build, which removes it at its end
 //!     CONTAINER                  an empty file for each container that the build has made
 //!     context/                   its context, if that came from standard input
+//!     cache                      the cache being written
 //! ```
 //!
 //! A directory that nobody locks is of a build that was killed: the next command ends and removes its
@@ -67,6 +68,11 @@ impl Build {
     pub fn forget(&self, id: &Id) {
         // What stays is a container that is not there.
         let _ = fs::remove_file(self.directory.join(id.as_str()));
+    }
+
+    /// Where it writes what goes into the cache.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.join("cache")
     }
 
     /// Where its context goes, if that is to be unpacked; not made yet.
