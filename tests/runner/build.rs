@@ -152,7 +152,7 @@ fn a_whole_dockerfile() {
     assert_eq!(shell(&runner, id.trim(), "cat /out/alias"), "from-tools\n");
     // The cache goes with what is not used, and nothing else does.
     runner.call("system", &["prune", "-f"]).ok();
-    assert!(!runner.state().join("builds").exists());
+    assert!(!runner.state().join("builds/cache.json").exists());
     assert_eq!(runner.run(&["app:v1"]).ok(), "7 hello world\n");
 }
 
