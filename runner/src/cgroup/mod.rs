@@ -253,9 +253,8 @@ impl Cgroup {
     /// # Errors
     /// What the kernel refuses.
     pub fn enter(&self) -> Result<(), CgroupError> {
-        let old = self.groups.iter().filter(|g| g.version == Version::V1);
-        old.into_iter()
-            .try_for_each(|group| group.write("tasks", "0"))
+        let mut old = self.groups.iter().filter(|g| g.version == Version::V1);
+        old.try_for_each(|group| group.write("tasks", "0"))
     }
 
     /// The group in the v2 hierarchy, for `clone3(CLONE_INTO_CGROUP)`.

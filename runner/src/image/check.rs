@@ -13,7 +13,7 @@ use super::record::{self, Tag, is_id};
 use super::scratch::{Scratch, flush, names, remove};
 use super::{ImageError, Store, pins};
 use crate::types::{Finding, Mend};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The advice for what is gone with a mend.
@@ -41,9 +41,9 @@ impl Store {
     /// The layers that containers need, and pins that cannot be read.
     fn check_pins(&self, repair: bool) -> Result<(BTreeSet<String>, Vec<Finding>), ImageError> {
         let (mut pinned, mut findings) = (BTreeSet::new(), Vec::new());
-        for (path, pin) in pins::each(&self.pins())? {
-            match pin {
-                Ok(layers) => pinned.extend(layers),
+        for path in pins::paths(&self.pins())? {
+            match pins::read(&path) {
+                Ok(pin) => pinned.extend(pin.layers),
                 Err(error) => findings.push(
                     Finding::problem("pin-damaged", &path, error, "removed, and made anew")
                         .mend(repair, || remove(&path)),
@@ -177,7 +177,7 @@ impl Store {
         Ok(())
     }
 
-    /// Scratch of commands that were killed, and layers that nothing needs; unless something is being added.
+    /// Layers that nothing needs, unless something is being added.
     fn check_rest(
         &self,
         repair: bool,
@@ -186,38 +186,16 @@ impl Store {
         if self.try_lock(&self.root().join("store.lock"))?.is_none() {
             return Ok(None);
         }
-        let mut rest = BTreeMap::new();
-        for directory in self.directories() {
-            let scratch = names(&directory)?.into_iter();
-            let scratch = scratch.filter(|name| Scratch::is_name(name));
-            *rest.entry("unfinished things").or_insert(0) += scratch.count();
-        }
-        // With a damaged image nobody knows what is needed.
-        if let Ok(records) = self.list() {
-            let layers = records.into_iter().flat_map(|record| record.layers);
-            let needed: BTreeSet<String> = layers.chain(pinned.iter().cloned()).collect();
-            let all = names(self.layers.root())?;
-            let idle = all
-                .iter()
-                .filter_map(|name| name.strip_suffix(".lfs"))
-                .filter(|id| is_id(id) && !needed.contains(*id));
-            rest.insert("layers of no image", idle.count());
-        }
-        let told: Vec<String> = rest
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(what, count)| format!("{count} {what}"))
-            .collect();
-        Ok((!told.is_empty()).then(|| {
-            let what = told.join(", ");
-            Finding::problem(
-                "unneeded",
-                self.root(),
-                what,
-                "removed, as the next rmi would do",
-            )
-            .note()
-            .mend(repair, || self.sweep())
+        let idle = self.layers_of_no_image()?.into_iter();
+        let count = idle
+            .filter(|id| self.layers.has(id) && !pinned.contains(id))
+            .count();
+        Ok((count > 0).then(|| {
+            let what = format!("{count} layers of no image");
+            let advice = "removed, as the next rmi would do";
+            Finding::problem("unneeded", self.root(), what, advice)
+                .note()
+                .mend(repair, || self.sweep())
         }))
     }
 }

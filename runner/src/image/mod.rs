@@ -6,6 +6,7 @@
 //!  tar stream --> Store::add_layer --> Store::create_image --> Store::tag          (pull, load, build)
 //!
 //!  store        names, locks, atomic publishing;  removal: taking away, sweeping;  check: mending
+//!   ├ unstored  host and dir:PATH
 //!   ├ record    what is written about images and names;  config: what images say of themselves
 //!   ├ pins      which images and layers containers need
 //!   ├ reference the grammar of names
@@ -33,6 +34,7 @@ mod save;
 mod scratch;
 mod store;
 mod tree;
+mod unstored;
 
 pub use config::{Config, Healthcheck, History, Nothing, OciConfig, RootFs, architecture};
 pub use copy::{archive_directory, archive_pieces, copy_directory, meta_of};

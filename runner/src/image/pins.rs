@@ -25,9 +25,9 @@ const LONGEST: u64 = 1 << 20;
 /// What a container needs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pin {
+pub(super) struct Pin {
     image: Option<String>,
-    layers: Vec<String>,
+    pub(super) layers: Vec<String>,
 }
 
 /// Writes the pin of a container.
@@ -84,42 +84,25 @@ pub(super) fn of_image(pins: &Path, id: &str) -> Result<Option<String>, ImageErr
     Ok(users.next().map(|(container, _)| container))
 }
 
-/// The layers that a pin keeps, or why it cannot be read.
-type Layers = Result<Vec<String>, ImageError>;
-
 /// Whether a container has a pin.
 pub(super) fn has(pins: &Path, container: &str) -> bool {
     path(pins, container).is_file()
 }
 
-/// Those who have pins.
-pub(super) fn users(pins: &Path) -> Result<Vec<String>, ImageError> {
-    let paths = paths(pins)?;
-    let users = paths.iter().filter_map(|path| path.file_stem()?.to_str());
-    Ok(users.map(str::to_owned).collect())
-}
-
-/// All pins, each with its file.
-pub(super) fn each(pins: &Path) -> Result<Vec<(PathBuf, Layers)>, ImageError> {
-    let paths = paths(pins)?.into_iter();
-    let read = paths.map(|path| {
-        let pin = read(&path);
-        (path, pin.map(|pin| pin.layers))
-    });
-    Ok(read.collect())
+/// Whose pin a file is.
+pub(super) fn user(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// All pins, with their containers.
 fn all(pins: &Path) -> Result<Vec<(String, Pin)>, ImageError> {
     let paths = paths(pins)?.into_iter();
-    let read = paths.map(|path| {
-        let container = path.file_stem().unwrap_or_default();
-        Ok((container.to_string_lossy().into_owned(), read(&path)?))
-    });
-    read.collect()
+    paths.map(|path| Ok((user(&path), read(&path)?))).collect()
 }
 
-fn paths(pins: &Path) -> Result<Vec<PathBuf>, ImageError> {
+/// The files of all pins.
+pub(super) fn paths(pins: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let entries = match fs::read_dir(pins) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(io("list", pins))?,
@@ -134,7 +117,8 @@ fn paths(pins: &Path) -> Result<Vec<PathBuf>, ImageError> {
     Ok(paths)
 }
 
-fn read(path: &Path) -> Result<Pin, ImageError> {
+/// Reads a pin; one that is gone keeps nothing.
+pub(super) fn read(path: &Path) -> Result<Pin, ImageError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         // Removed with its container a moment ago.

@@ -115,11 +115,7 @@ impl Store {
         let Some(_alone) = self.try_lock(&self.root().join("store.lock"))? else {
             return Ok(());
         };
-        // A damaged record may name any layer: then all are kept, and removing goes on.
-        let needed = self.list().map(|records| {
-            let layers = records.into_iter().flat_map(|record| record.layers);
-            layers.collect::<BTreeSet<_>>()
-        });
+        let idle = self.layers_of_no_image()?;
         for directory in self.directories() {
             for name in names(&directory)?
                 .iter()
@@ -128,16 +124,21 @@ impl Store {
                 remove(&directory.join(name))?;
             }
         }
-        let Ok(needed) = needed else { return Ok(()) };
+        idle.iter().try_for_each(|id| self.remove_layer(id))
+    }
+
+    /// The layers of which there is a file, or a lock only, and that no image needs. A damaged record may
+    /// name any layer: then there are none.
+    pub(super) fn layers_of_no_image(&self) -> Result<BTreeSet<String>, ImageError> {
+        let Ok(records) = self.list() else {
+            return Ok(BTreeSet::new());
+        };
+        let needed = records.iter().flat_map(|record| &record.layers);
+        let needed: BTreeSet<&str> = needed.map(String::as_str).collect();
         let found = names(self.layers.root())?;
-        let found: BTreeSet<&str> = found
-            .iter()
-            .filter_map(|name| Layers::owner(name))
-            .collect();
-        for id in found.into_iter().filter(|id| !needed.contains(*id)) {
-            self.remove_layer(id)?;
-        }
-        Ok(())
+        let found = found.iter().filter_map(|name| Layers::owner(name));
+        let idle = found.filter(|id| !needed.contains(id));
+        Ok(idle.map(str::to_owned).collect())
     }
 
     /// Removes a layer unless it is in use.

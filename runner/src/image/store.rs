@@ -26,7 +26,7 @@ use super::layers::{Layers, Limits};
 use super::pins;
 use super::record::{self, Tag, is_id};
 use super::scratch::{Scratch, flush, names};
-use super::{Config, ImageError, OciConfig, Record, Reference};
+use super::{Config, ImageError, OciConfig, Record, Reference, unstored};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -171,7 +171,8 @@ impl Store {
     /// # Errors
     /// The pins cannot be listed.
     pub fn pin_users(&self) -> Result<Vec<String>, ImageError> {
-        pins::users(&self.pins())
+        let paths = pins::paths(&self.pins())?;
+        Ok(paths.iter().map(|path| pins::user(path)).collect())
     }
 
     /// Keeps layers (64 digits each) for something else than a container, until [`Store::unpin`].
@@ -209,12 +210,14 @@ impl Store {
     /// # Errors
     /// A bad or unknown name, a bad directory, or a damaged store.
     pub fn resolve(&self, name: &str) -> Result<Image, ImageError> {
-        if name == "host" {
-            return Ok(plain(name, PathBuf::from("/"), host_config()));
-        }
-        if let Some(path) = name.strip_prefix("dir:") {
-            let config = OciConfig::default();
-            return directory(Path::new(path)).map(|path| plain(name, path, config));
+        if let Some((root, config)) = unstored::find(name)? {
+            return Ok(Image {
+                name: name.to_owned(),
+                id: None,
+                config,
+                layers: Vec::new(),
+                lowers: vec![root],
+            });
         }
         for _ in 0..ATTEMPTS {
             let record = self.find(name)?;
@@ -570,49 +573,5 @@ impl Store {
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(io("lock", path)(errno)),
         }
-    }
-}
-
-fn plain(name: &str, path: PathBuf, config: OciConfig) -> Image {
-    Image {
-        name: name.to_owned(),
-        id: None,
-        config,
-        layers: Vec::new(),
-        lowers: vec![path],
-    }
-}
-
-/// The directory of `dir:PATH`, absolute.
-fn directory(path: &Path) -> Result<PathBuf, ImageError> {
-    let bad = |why: &str| ImageError::Directory {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
-    match path.canonicalize() {
-        _ if path.as_os_str().is_empty() => Err(bad("no path; want dir:PATH")),
-        Ok(found) if found.is_dir() => Ok(found),
-        Ok(_) => Err(bad(
-            "not a directory; want the root directory of a file system tree",
-        )),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(bad("no such directory")),
-        Err(e) => Err(bad(&e.to_string())),
-    }
-}
-
-/// What the machine's own programs need from the environment: where they are, their language.
-fn host_config() -> OciConfig {
-    let variable = |name: &&str| Some(format!("{name}={}", std::env::var(name).ok()?));
-    let env = ["PATH", "LANG", "LC_ALL", "TZ"]
-        .iter()
-        .filter_map(variable)
-        .collect();
-    let config = Config {
-        env,
-        ..Config::default()
-    };
-    OciConfig {
-        config,
-        ..OciConfig::default()
     }
 }
