@@ -10,6 +10,7 @@ use tests::layers::Layer;
 use tests::mounts::Union;
 use tests::packs::{pack, unpack, untar};
 use tests::process::run;
+use tests::registry::skopeo_copy;
 use tests::scratch::Scratch;
 use tests::snapshot::{Snapshot, View};
 
@@ -89,12 +90,7 @@ fn r1_layers_of_other_tools_are_what_gnu_tar_makes_of_them() {
     let layout = layout(&scratch);
     let from = format!("oci:{}:it", layout.display());
     let skopeo = |to: &str, more: &[&str]| {
-        let mut copy = Command::new("skopeo");
-        run(copy
-            .args(["copy", "--insecure-policy", "-q"])
-            .args(more)
-            .args([&from, to]))
-        .ok();
+        skopeo_copy(&[more, &[&from, to]].concat()).ok();
     };
     let (saved, zstd) = (scratch.join("saved.tar"), scratch.join("zstd"));
     skopeo(

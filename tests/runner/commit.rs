@@ -1,11 +1,7 @@
 //! `commit`: the image is what the container showed.
 
-use std::fs;
-
 use tests::container::Runner;
 use tests::layers::Layer;
-use tests::process::call;
-use tests::snapshot::{Snapshot, View};
 
 /// The machine's own shell and tools at their places, so that scripts can run in a small image.
 const TOOLS: [&str; 10] = [
@@ -55,23 +51,8 @@ const SCRIPT: &str = r#"set -e
     mkdir -p /new/dir; echo 1 > /new/dir/f; ln /new/dir/f /new/g; chown 5:6 /new/g; touch -d 2001-02-03 /new/dir
     truncate -s 5M /sparse; echo end >> /sparse"#;
 
-/// What `export` shows of a container, without the places that are mounted over.
-fn exported(runner: &Runner, container: &str) -> Snapshot {
-    let (file, out) = (runner.scratch.join("e.tar"), runner.scratch.join("out"));
-    let _ = fs::remove_dir_all(&out);
-    fs::create_dir(&out).unwrap();
-    let [file, to] = [&file, &out].map(|p| p.to_str().unwrap());
-    runner.call("export", &["-o", file, container]).ok();
-    call("tar", &["xf", file, "-C", to]).ok();
-    for own in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
-        let _ = fs::remove_file(out.join(own));
-    }
-    let view = View {
-        no_dir_times: true,
-        ..View::plain()
-    };
-    Snapshot::of(&out, &view)
-}
+/// What is each container's own.
+const OWN: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 #[test]
 fn the_image_is_what_the_container_showed() {
@@ -90,7 +71,7 @@ fn the_image_is_what_the_container_showed() {
         SCRIPT,
     ]);
     runner.call("run", &args).ok();
-    let wanted = exported(&runner, "job");
+    let wanted = runner.exported("job", &OWN);
     let id = runner
         .call("commit", &["-a", "Jo", "-m", "done", "job", "made:v1"])
         .ok();
@@ -118,11 +99,14 @@ fn the_image_is_what_the_container_showed() {
     assert!(seen.trim().ends_with(r#"{"stage":"test"} 2"#), "{seen}");
 
     let again = runner.call("create", &["made:v1", "true"]).ok();
-    wanted.assert_same(&exported(&runner, again.trim()), "the committed image");
+    wanted.assert_same(&runner.exported(again.trim(), &OWN), "the committed image");
     // Once more on top, of a container that changed nothing, and then one more change.
     runner.call("commit", &[again.trim(), "made:v2"]).ok();
     let third = runner.call("create", &["made:v2", "true"]).ok();
-    wanted.assert_same(&exported(&runner, third.trim()), "an image without changes");
+    wanted.assert_same(
+        &runner.exported(third.trim(), &OWN),
+        "an image without changes",
+    );
     runner.call("rmi", &["base"]).one_line_error(125);
     for container in ["job", again.trim(), third.trim()] {
         runner.call("rm", &[container]).ok();
@@ -157,7 +141,8 @@ fn of_a_container_that_runs_and_what_cannot_be() {
     assert_eq!(state.trim(), "running", "it was left frozen");
     let image = runner.call("create", &["live", "true"]).ok();
     assert!(
-        exported(&runner, image.trim())
+        runner
+            .exported(image.trim(), &OWN)
             .names()
             .iter()
             .any(|name| name == "made")

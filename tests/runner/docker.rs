@@ -4,44 +4,24 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use tests::container::Runner;
+use tests::container::{Runner, unpacked};
 use tests::layers::Layer;
 use tests::process::{self, call};
 use tests::registry::Registry;
 use tests::snapshot::{Snapshot, View};
 use tools::docker::Daemon;
 
-fn tar_of(file: &Path, out: &Path) -> Snapshot {
-    let _ = fs::remove_dir_all(out);
-    fs::create_dir(out).unwrap();
-    let [file, to] = [file, out].map(|path| path.to_str().unwrap());
-    call(
-        "tar",
-        &["--xattrs", "--xattrs-include=*", "-xpf", file, "-C", to],
-    )
-    .ok();
-    // Made by docker where a container mounts something; not of the image.
-    for place in [
-        "dev",
-        "proc",
-        "sys",
-        ".dockerenv",
-        "etc/hosts",
-        "etc/hostname",
-        "etc/resolv.conf",
-        "etc/mtab",
-    ] {
-        let place = out.join(place);
-        let _ = fs::remove_file(&place).or_else(|_| fs::remove_dir_all(&place));
-    }
-    // Where that left nothing in it.
-    let _ = fs::remove_dir(out.join("etc"));
-    let view = View {
-        no_dir_times: true,
-        ..View::plain()
-    };
-    Snapshot::of(out, &view)
-}
+/// Made where a container mounts something, by docker or by us; not of the image.
+const MOUNTED: [&str; 8] = [
+    "dev",
+    "proc",
+    "sys",
+    ".dockerenv",
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/mtab",
+];
 
 /// The two sides, each with its own way to say the same.
 struct Sides<'a> {
@@ -58,17 +38,18 @@ impl Sides<'_> {
     #[track_caller]
     fn same(&self, image: &str) {
         let scratch = &self.runner.scratch;
-        let [ours, theirs] = ["ours.tar", "theirs.tar"].map(|name| scratch.join(name));
-        let [o, t] = [&ours, &theirs].map(|path| path.to_str().unwrap());
-        self.runner
-            .ok("create", &["--name", "shown", image, "none"]);
-        self.runner.ok("export", &["-o", o, "shown"]);
-        self.runner.ok("rm", &["shown"]);
+        let ours = self.runner.shown(image, &MOUNTED);
+        let file = scratch.join("theirs.tar");
         self.docker(&["create", "--name", "shown", image, "none"]);
-        self.docker(&["export", "-o", t, "shown"]);
+        self.docker(&["export", "-o", file.to_str().unwrap(), "shown"]);
         self.docker(&["rm", "shown"]);
-        let theirs = tar_of(&theirs, &scratch.join("theirs"));
-        theirs.assert_same(&tar_of(&ours, &scratch.join("ours")), image);
+        // Docker makes the directory for the files that it mounts there.
+        let theirs = unpacked(
+            &file,
+            &scratch.join("theirs"),
+            &[&MOUNTED[..], &["etc"]].concat(),
+        );
+        theirs.assert_same(&ours, image);
         let id = ["inspect", "--type", "image", "-f", "{{.Id}}", image];
         assert_eq!(
             self.runner.ok(id[0], &id[1..]).trim(),
@@ -135,10 +116,8 @@ fn archives_and_a_registry_go_both_ways() {
     sides.forget("ours:2");
 
     // Theirs, built by docker on ours: save, load.
-    sides.docker(&["load", "-i", {
-        runner.ok("save", &["-o", file, "ours:1"]);
-        file
-    }]);
+    runner.ok("save", &["-o", file, "ours:1"]);
+    sides.docker(&["load", "-i", file]);
     process::run(
         docker
             .command()
@@ -204,14 +183,7 @@ fn layouts_of_umoci_go_both_ways() {
     let wanted = Snapshot::of(Path::new(&inner), &view);
     let loaded = runner.ok("load", &["-i", layout.to_str().unwrap()]);
     let id = loaded.trim().rsplit(' ').next().unwrap();
-    let exported = |image: &str| {
-        let (file, out) = (runner.scratch.join("e.tar"), runner.scratch.join("e"));
-        runner.ok("create", &["--name", "shown", image, "none"]);
-        runner.ok("export", &["-o", file.to_str().unwrap(), "shown"]);
-        runner.ok("rm", &["shown"]);
-        tar_of(&file, &out)
-    };
-    wanted.assert_same(&exported(id), "loaded");
+    wanted.assert_same(&runner.shown(id, &MOUNTED), "loaded");
 
     // Ours, taken apart by umoci.
     runner.ok("tag", &[id, "back:v1"]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::container::Runner;
 use tests::layers::Layer;
 use tests::process::{self, Output};
-use tests::registry::{Image, Packing, Registry, archive, digest};
+use tests::registry::{Image, Packing, Registry, archive, digest, skopeo_copy};
 use tests::snapshot::{Snapshot, View};
 
 use super::registry_hostile::{call, command};
@@ -88,7 +88,7 @@ fn what_skopeo_pushes_is_pulled() {
         let from = format!("oci:{}:{tag}", layout.display());
         let name = format!("{host}/team/name:{tag}");
         let to = format!("docker://{name}");
-        ok(&registry.skopeo_copy(&["--format", format, &from, &to]));
+        ok(&skopeo_copy(&["--format", format, &from, &to]));
         let told = ok(&call(&runner, "pull", &[&name]));
         for line in [
             format!("{tag}: Pulling from team/name\n"),
@@ -158,7 +158,7 @@ fn what_is_pushed_skopeo_pulls() {
     let layout = runner.scratch.join("layout");
     Image::layout(&[("1", &image)], false, &layout);
     let from = format!("{}/name:1", source.host);
-    let copied = source.skopeo_copy(&[
+    let copied = skopeo_copy(&[
         &format!("oci:{}:1", layout.display()),
         &format!("docker://{from}"),
     ]);
@@ -176,7 +176,7 @@ fn what_is_pushed_skopeo_pulls() {
     );
     assert_eq!(told.matches(": Pushed\n").count(), 2, "{told}");
     let to = runner.scratch.join("copy");
-    ok(&registry.skopeo_copy(&[
+    ok(&skopeo_copy(&[
         &format!("docker://{name}"),
         &format!("dir:{}", to.display()),
     ]));
@@ -228,7 +228,7 @@ fn the_image_for_a_platform() {
     Image::layout(&[("amd64", &amd64), ("arm64", &arm64)], true, &layout);
     let name = format!("{}/many:1", registry.host);
     let from = format!("oci:{}:all", layout.display());
-    ok(&registry.skopeo_copy(&["--all", &from, &format!("docker://{name}")]));
+    ok(&skopeo_copy(&["--all", &from, &format!("docker://{name}")]));
     for (platform, wanted) in [
         ("linux/amd64", &amd64),
         ("arm64", &arm64),

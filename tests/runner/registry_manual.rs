@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tests::container::Runner;
 use tests::layers::Layer;
-use tests::process::{self, call, wait_until};
-use tests::snapshot::{Snapshot, View};
+use tests::process::{self, wait_until};
+use tests::registry::skopeo_copy;
 
 const DOCKERFILE: &str = r#"FROM debian
 RUN apt-get install -y --no-download docker-registry
@@ -31,45 +30,6 @@ CMD ["docker-registry", "serve", "/etc/docker/registry/config.yml"]
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-/// What a container of an image shows, but for what is each container's own.
-fn shown(runner: &Runner, image: &str) -> Snapshot {
-    let (file, out) = (
-        runner.scratch.join("shown.tar"),
-        runner.scratch.join("shown"),
-    );
-    let _ = fs::remove_dir_all(&out);
-    fs::create_dir(&out).unwrap();
-    runner.ok("create", &["--name", "shown", image, "none"]);
-    runner.ok("export", &["-o", file.to_str().unwrap(), "shown"]);
-    runner.ok("rm", &["shown"]);
-    unpack(&file, &out)
-}
-
-fn unpack(file: &Path, out: &Path) -> Snapshot {
-    let [file, to] = [file, out].map(|path| path.to_str().unwrap());
-    call(
-        "tar",
-        &["--xattrs", "--xattrs-include=*", "-xpf", file, "-C", to],
-    )
-    .ok();
-    let view = View {
-        no_dir_times: true,
-        ..View::plain()
-    };
-    Snapshot::of(out, &view)
-}
-
-fn skopeo(args: &[&str]) {
-    let mut command = Command::new("skopeo");
-    command.args([
-        "--insecure-policy",
-        "copy",
-        "--src-tls-verify=false",
-        "--dest-tls-verify=false",
-    ]);
-    process::run(command.args(args)).ok();
 }
 
 #[test]
@@ -105,7 +65,7 @@ fn a_private_registry_in_a_container() {
         .file("usr/lib/data", vec![7; 3_000_000])
         .write(runner.scratch.join("tree"));
     runner.ok("import", &[tree.to_str().unwrap(), "mine"]);
-    let wanted = shown(&runner, "mine");
+    let wanted = runner.shown("mine", &[]);
     let name = format!("{host}/team/mine:v1");
     runner.ok("tag", &["mine", &name]);
     runner.ok("push", &[&name]);
@@ -113,7 +73,7 @@ fn a_private_registry_in_a_container() {
     runner.ok("rmi", &["-f", id.trim()]);
     runner.ok("pull", &[&name]);
     assert_eq!(runner.ok("images", &["-q", "--no-trunc", &name]), id);
-    wanted.assert_same(&shown(&runner, &name), "pushed and pulled");
+    wanted.assert_same(&runner.shown(&name, &[]), "pushed and pulled");
 
     // skopeo both ways.
     let layout = runner.scratch.join("layout");
@@ -121,12 +81,12 @@ fn a_private_registry_in_a_container() {
         format!("docker://{name}"),
         format!("oci:{}:v1", layout.display()),
     ];
-    skopeo(&[&from, &to]);
+    skopeo_copy(&[&from, &to]).ok();
     let copy = format!("{host}/team/copy:v2");
-    skopeo(&[&to, &format!("docker://{copy}")]);
+    skopeo_copy(&[&to, &format!("docker://{copy}")]).ok();
     // By run, which pulls what is not there.
     runner.ok("create", &["--name", "pulled", &copy, "none"]);
-    wanted.assert_same(&shown(&runner, &copy), "by way of skopeo");
+    wanted.assert_same(&runner.shown(&copy, &[]), "by way of skopeo");
 
     // What was pushed lies in the volume, not in the container.
     runner.ok("stop", &["reg"]);

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tests::container::Runner;
 use tests::layers::Layer;
 use tests::process::call;
+use tests::registry::skopeo_copy;
 use tests::snapshot::{Snapshot, View};
 
 /// A runner with a small image `small`, and its id.
@@ -26,11 +27,6 @@ fn setting() -> (Runner, String) {
 
 fn path(runner: &Runner, name: &str) -> String {
     runner.scratch.join(name).to_str().unwrap().to_owned()
-}
-
-fn skopeo(from: &str, to: &str) {
-    let args = ["--insecure-policy", "copy", "-q", from, to];
-    call("skopeo", &args).ok();
 }
 
 fn ids(runner: &Runner) -> String {
@@ -82,14 +78,16 @@ fn skopeo_reads_what_is_saved_and_its_archives_are_loaded() {
     let [saved, oci, docker, directory] =
         ["a.tar", "oci.tar", "docker.tar", "layout"].map(|name| path(&runner, name));
     runner.call("save", &["-o", &saved, "small"]).ok();
-    skopeo(
+    skopeo_copy(&[
         &format!("docker-archive:{saved}:small:latest"),
         &format!("oci-archive:{oci}:x"),
-    );
-    skopeo(
+    ])
+    .ok();
+    skopeo_copy(&[
         &format!("oci-archive:{saved}:latest"),
         &format!("docker-archive:{docker}:a/b:1"),
-    );
+    ])
+    .ok();
     fs::create_dir(&directory).unwrap();
     call("tar", &["xf", &oci, "-C", &directory]).ok();
     let packed = fs::read(&docker).unwrap();

@@ -66,7 +66,7 @@ impl Setting {
     #[track_caller]
     fn mends(&self, codes: &[&str]) {
         let (code, found) = self.check(&[]);
-        let seen: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+        let seen = codes_of(&found);
         assert_eq!(seen, codes, "{found:?}");
         assert!(found.iter().all(|one| one.2 == "mendable"), "{found:?}");
         assert_eq!(code, i32::from(found.iter().any(|one| one.1)));
@@ -84,7 +84,7 @@ impl Setting {
     fn leaves(&self, wanted: &[&str]) {
         for flags in [&[][..], &["--repair"]] {
             let (code, found) = self.check(flags);
-            let seen: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+            let seen = codes_of(&found);
             assert_eq!(seen, wanted, "{found:?}");
             assert!(found.iter().all(|one| one.2 == "left"), "{found:?}");
             assert_eq!(code, i32::from(found.iter().any(|one| one.1)));
@@ -110,6 +110,11 @@ impl Setting {
             .trim()
             .to_owned()
     }
+}
+
+/// The words for what was found.
+fn codes_of(found: &[(String, bool, String)]) -> Vec<&str> {
+    found.iter().map(|one| one.0.as_str()).collect()
 }
 
 /// Imports the tree of that name in the scratch; gives the id without `sha256:`.
@@ -176,7 +181,7 @@ fn layers() {
     assert_eq!(setting.images(), "one");
     fs::rename(&one, setting.runner.scratch.join("aside")).unwrap();
     let (_, found) = setting.check(&["--quick"]);
-    let codes: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+    let codes = codes_of(&found);
     assert_eq!(codes, ["image-incomplete", "container-layers"]);
     fs::rename(setting.runner.scratch.join("aside"), &one).unwrap();
     setting.clean();
@@ -189,7 +194,7 @@ fn images_and_names() {
     let whole = fs::read(&image).unwrap();
     fs::write(&image, &whole[..whole.len() / 2]).unwrap();
     let (_, found) = setting.check(&["--repair"]);
-    let codes: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+    let codes = codes_of(&found);
     assert_eq!(codes, ["image-damaged", "name-dangling", "unneeded"]);
     setting.clean();
     assert_eq!(setting.images(), "one");
@@ -229,7 +234,7 @@ fn pins_and_leftovers() {
     let good = fs::read_to_string(&pin).unwrap();
     fs::write(&pin, "").unwrap();
     let (code, found) = setting.check(&["--repair"]);
-    let codes: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+    let codes = codes_of(&found);
     assert_eq!((code, &codes[..]), (0, &["pin-damaged", "pin-missing"][..]));
     assert_eq!(fs::read_to_string(&pin).unwrap(), good);
     fs::remove_file(&pin).unwrap();

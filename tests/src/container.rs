@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::packs;
 use crate::process::{self, Output, wait_until};
 use crate::programs;
 use crate::scratch::Scratch;
+use crate::snapshot::{Snapshot, View};
 
 /// A `runner` with a state directory of its own. Dropping it removes its containers and checks that
 /// no mount, process or file of them is left.
@@ -130,6 +132,21 @@ impl Runner {
         );
     }
 
+    /// What `export` shows of a container, but for the places in `without`.
+    pub fn exported(&self, container: &str, without: &[&str]) -> Snapshot {
+        let file = self.scratch.join("exported.tar");
+        self.ok("export", &["-o", file.to_str().unwrap(), container]);
+        unpacked(&file, &self.scratch.join("exported"), without)
+    }
+
+    /// The same of an image, by a container that never runs.
+    pub fn shown(&self, image: &str, without: &[&str]) -> Snapshot {
+        self.ok("create", &["--name", "shown", image, "none"]);
+        let shown = self.exported("shown", without);
+        self.ok("rm", &["shown"]);
+        shown
+    }
+
     /// Removes all containers, by force.
     pub fn clear(&self) {
         let all = self.call("ps", &["-aq"]).out();
@@ -192,6 +209,23 @@ impl Drop for Runner {
             self.nothing_left();
         }
     }
+}
+
+/// What GNU tar makes of an archive in `out`, which is emptied before, but for the places in `without`; times
+/// of directories do not count.
+pub fn unpacked(file: &Path, out: &Path, without: &[&str]) -> Snapshot {
+    let _ = fs::remove_dir_all(out);
+    fs::create_dir(out).unwrap();
+    packs::untar(file, out).ok();
+    for place in without {
+        let place = out.join(place);
+        let _ = fs::remove_file(&place).or_else(|_| fs::remove_dir_all(&place));
+    }
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
+    Snapshot::of(out, &view)
 }
 
 /// The tests' Debian root directory.

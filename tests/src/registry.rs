@@ -240,18 +240,19 @@ impl Registry {
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
 
-    /// `skopeo copy`, to or from it without TLS.
-    pub fn skopeo_copy(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("skopeo");
-        command.args([
-            "--insecure-policy",
-            "copy",
-            "--src-tls-verify=false",
-            "--dest-tls-verify=false",
-        ]);
-        process::run(command.args(args))
-    }
+/// `skopeo copy`, to and from registries without TLS.
+pub fn skopeo_copy(args: &[&str]) -> Output {
+    let mut command = Command::new("skopeo");
+    command.args([
+        "--insecure-policy",
+        "copy",
+        "-q",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+    ]);
+    process::run(command.args(args))
 }
 
 /// The port that the registry says it listens on.
