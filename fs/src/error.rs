@@ -276,6 +276,17 @@ pub enum PackError {
         /// What.
         why: &'static str,
     },
+    /// A layer of a merged index is missing, or is another one now.
+    #[error("{}: its layer {}: {why}; put it back, or make the index anew: layerfs merge", merged.display(),
+        layer.display())]
+    Carrier {
+        /// The merged index.
+        merged: PathBuf,
+        /// The layer.
+        layer: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// An archive is damaged.
     #[error("{origin}: at byte {offset} of the archive: {why}")]
     Archive {

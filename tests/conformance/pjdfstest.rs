@@ -163,6 +163,11 @@ fn pjdfstest_over_packed_layers() {
     passes_in(&Stage::packed(&layers()), "merged");
 }
 
+#[test]
+fn pjdfstest_over_a_merged_index() {
+    passes_in(&Stage::merged(&layers()), "merged");
+}
+
 /// Lowers and upper lie in another layerfs, so the upper is in the form of AUFS: no whiteouts as device
 /// nodes, no RENAME_WHITEOUT.
 #[test]

@@ -6,7 +6,8 @@
 //! `LAYERFS_SEQUENCES=N` runs more, `LAYERFS_SEED=S` begins elsewhere.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use tests::layers::{Layer, flatten};
 use tests::lowers::Lowers;
@@ -38,12 +39,16 @@ fn differ(what: &str, wanted: &Snapshot, root: &Path) -> Verdict {
 enum Lower {
     Directories,
     Packed,
+    /// One index of packed layers; for the remount the layers themselves.
+    Merged,
 }
 
 /// The state a sequence starts from: the same layers every time it is tried.
 struct Setting {
     scratch: Scratch,
     union: Union,
+    /// What is mounted the second time.
+    again: Union,
     /// The same with directories below, for overlayfs.
     plain: Union,
 }
@@ -59,14 +64,19 @@ impl Setting {
         let plain = Union::of(&trees, scratch.dir("merged"))
             .upper(scratch.dir("upper"), scratch.dir("work"));
         let mut union = plain.clone();
-        if lowers == Lower::Packed {
+        if lowers != Lower::Directories {
             for tree in &mut union.lowers {
                 *tree = packs::of_directory(tree, &tree.with_extension("lfs"));
             }
         }
+        let again = union.clone();
+        if lowers == Lower::Merged {
+            union.lowers = vec![packs::merged(&union.lowers, &scratch.join("image.idx"))];
+        }
         Self {
             scratch,
             union,
+            again,
             plain,
         }
     }
@@ -87,6 +97,12 @@ fn plain_root(plain: &Path, upper: &Path) {
     tests::process::call("chmod", &["--reference", &from, &to]).ok();
     tests::process::call("chown", &["--reference", &from, &to]).ok();
     tests::process::call("touch", &["--reference", &from, &to]).ok();
+}
+
+fn inode_numbers(root: &Path) -> Vec<(PathBuf, u64)> {
+    let number = |path: &PathBuf| fs::symlink_metadata(root.join(path)).unwrap().ino();
+    let paths = present(root).into_iter();
+    paths.map(|path| (path.clone(), number(&path))).collect()
 }
 
 /// Runs operations chosen from what is there; gives them, and the verdict.
@@ -115,9 +131,14 @@ fn run_sequence(
         }
         let wanted = Snapshot::of(&plain, &View::since(START));
         differ("after the operations", &wanted, mount.path())?;
+        let numbers = inode_numbers(mount.path());
         mount.unmount();
-        let mount = setting.union.layerfs();
+        let mount = setting.again.layerfs();
         differ("after a remount", &wanted, mount.path())?;
+        let same = inode_numbers(mount.path());
+        if same != numbers {
+            return Err(format!("I1: {numbers:?}, after a remount {same:?}"));
+        }
         mount.unmount();
         // Hard links of lowers break in overlay without an index: not ours to answer for.
         if world.iter().any(Layer::has_links) {
@@ -147,7 +168,7 @@ fn run_many(sequences: usize, world: World, lowers: Lower) {
     for seed in seed..seed + sequences as u64 {
         let mut random = Random::new(seed);
         let mut layers = layers(&mut random, world);
-        if lowers == Lower::Packed {
+        if lowers != Lower::Directories {
             layers = layers.into_iter().map(Layer::without_sockets).collect();
         }
         let mut left = OPERATIONS;
@@ -224,6 +245,18 @@ fn random_operations_over_packed_layers_agree_with_a_plain_tree() {
             lowers,
         };
         run_many(count(20), world, Lower::Packed);
+    }
+}
+
+#[test]
+fn random_operations_over_a_merged_index_agree_with_a_plain_tree() {
+    for (hard_links, lowers) in [(false, 3), (true, 1), (false, 6)] {
+        let world = World {
+            hard_links,
+            whiteouts: !hard_links,
+            lowers,
+        };
+        run_many(count(15), world, Lower::Merged);
     }
 }
 

@@ -30,6 +30,13 @@ pub fn archive(tree: &Path, file: &Path) {
     run(tar.arg("-Scf").arg(file).arg("-C").arg(tree).arg(".")).ok();
 }
 
+/// Merges packed layers, topmost first, into `to`.
+pub fn merged(layers: &[PathBuf], to: &Path) -> PathBuf {
+    let mut merge = Command::new(programs::layerfs());
+    run(merge.arg("merge").args(layers).arg("-o").arg(to)).ok();
+    to.to_owned()
+}
+
 /// Unpacks an archive with GNU tar, with all it holds.
 pub fn untar(file: &Path, to: &Path) -> Output {
     let mut tar = Command::new("tar");

@@ -35,24 +35,34 @@ impl Stage {
 
     /// The same with `-o` options.
     pub fn with(layers: &[Layer], options: &[&str]) -> Self {
-        Self::over(layers, options, |tree| tree)
+        Self::over(layers, options, |trees, _| trees)
     }
 
     /// The same as [`Self::new`] over packed layers.
     pub fn packed(layers: &[Layer]) -> Self {
-        Self::over(layers, &[], |tree| {
-            packs::of_directory(&tree, &tree.with_extension("lfs"))
+        Self::over(layers, &[], |trees, _| packed(trees))
+    }
+
+    /// The same over the merged index of packed layers.
+    pub fn merged(layers: &[Layer]) -> Self {
+        Self::over(layers, &[], |trees, scratch| {
+            vec![packs::merged(&packed(trees), &scratch.join("image.idx"))]
         })
     }
 
-    /// Over what `form` makes of each layer's directory.
-    fn over(layers: &[Layer], options: &[&str], form: impl Fn(PathBuf) -> PathBuf) -> Self {
+    /// Over what `form` makes of the layers' directories.
+    fn over(
+        layers: &[Layer],
+        options: &[&str],
+        form: impl Fn(Vec<PathBuf>, &Scratch) -> Vec<PathBuf>,
+    ) -> Self {
         let scratch = Scratch::new();
-        let lowers: Vec<_> = layers
+        let trees = layers
             .iter()
             .enumerate()
-            .map(|(i, layer)| form(layer.write(scratch.join(format!("lower{i}")))))
+            .map(|(i, layer)| layer.write(scratch.join(format!("lower{i}"))))
             .collect();
+        let lowers = form(trees, &scratch);
         let mut union = Union::of(&lowers, scratch.dir("merged"))
             .upper(scratch.dir("upper"), scratch.dir("work"));
         union.options = options.iter().map(|o| (*o).to_owned()).collect();
@@ -143,6 +153,11 @@ impl Stage {
     pub fn mount_again(&mut self) {
         self.mount = Some(self.union.layerfs());
     }
+}
+
+fn packed(trees: Vec<PathBuf>) -> Vec<PathBuf> {
+    let pack = |tree: PathBuf| packs::of_directory(&tree, &tree.with_extension("lfs"));
+    trees.into_iter().map(pack).collect()
 }
 
 /// An error as its number, to be compared.

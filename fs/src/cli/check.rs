@@ -9,6 +9,7 @@ use super::output::{Format, print, print_json, put, quoted, texts};
 use crate::inspect::check::{Finding, Report, State, check};
 use crate::inspect::tree::Places;
 use crate::layer::Trust;
+use crate::layer::packed::expand;
 
 /// So many notes of one kind are printed; more are counted.
 const NOTES: usize = 5;
@@ -54,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<bool, String> {
     let places = Places {
         upper: Some(args.upper),
         work: args.work,
-        lowers: args.lower,
+        lowers: expand(&args.lower).map_err(|error| error.to_string())?,
         trust: Trust::ALL,
     };
     let report = check(&places, args.repair).map_err(|error| format!("check: {error}"))?;

@@ -12,6 +12,7 @@ use crate::inspect::compare::Difference;
 use crate::inspect::diff::{Change, Name, Touched, changes};
 use crate::inspect::tree::{Places, Tree};
 use crate::layer::Trust;
+use crate::layer::packed::expand;
 use crate::types::Time;
 
 const EXAMPLES: &str = "\
@@ -66,7 +67,7 @@ pub(super) fn run(args: Args) -> Result<(), String> {
     let places = Places {
         upper: Some(args.upper),
         work: args.work,
-        lowers: args.lower,
+        lowers: expand(&args.lower).map_err(|error| error.to_string())?,
         trust: Trust::ALL,
     };
     let tree = Tree::open(&places).map_err(|error| error.to_string())?;

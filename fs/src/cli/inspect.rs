@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::output::{Format, digest, print, print_json, put, quoted};
 use crate::error::Result;
 use crate::layer::packed::Pack;
-use crate::layer::packed::format::{Entry, Extent, Header, Node, OPAQUE, SPARSE, VERSION};
+use crate::layer::packed::format::{Entry, Extent, Header, Node, OPAQUE, SPARSE, Source, VERSION};
 use crate::layer::packed::print as debug;
 
 const EXAMPLES: &str = "\
@@ -110,13 +110,14 @@ impl Counts {
     }
 }
 
-/// Bytes of the index's parts: nodes, entries, extents, and names with all else of the blob.
-fn parts(header: &Header) -> [(&'static str, u64); 4] {
+/// Bytes of the index's parts: nodes, entries, extents, sources, and names with all else of the blob.
+fn parts(header: &Header) -> [(&'static str, u64); 5] {
     let bytes = |count: u32, size: usize| u64::from(count) * size as u64;
     [
         ("nodes", bytes(header.nodes.get(), size_of::<Node>())),
         ("entries", bytes(header.entries.get(), size_of::<Entry>())),
         ("extents", bytes(header.extents.get(), size_of::<Extent>())),
+        ("sources", bytes(header.sources.get(), size_of::<Source>())),
         ("names", header.blob.get()),
     ]
 }
@@ -131,12 +132,15 @@ fn as_text(path: &Path, pack: &Pack, counts: &Counts) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "layer     {}, version {VERSION}", quoted(path));
-    let _ = writeln!(
-        text,
-        "archive   {} bytes, diff id {}",
-        header.tar_length,
-        digest(&header.diff_id)
-    );
+    let id = digest(&header.diff_id);
+    let _ = match pack.carriers() {
+        [] => writeln!(text, "archive   {} bytes, diff id {id}", header.tar_length),
+        carriers => writeln!(
+            text,
+            "merged    of {} layers, chain id {id}",
+            carriers.len()
+        ),
+    };
     let _ = writeln!(
         text,
         "index     {} bytes at {}, {}",
@@ -167,6 +171,10 @@ fn as_text(path: &Path, pack: &Pack, counts: &Counts) -> String {
         counts.links, counts.outside, counts.whiteouts, counts.xattrs
     );
     let _ = writeln!(text, "contents  {} bytes", header.contents);
+    // As everywhere, the topmost first.
+    for carrier in pack.carriers().iter().rev() {
+        let _ = writeln!(text, "of        {}", quoted(&carrier.path));
+    }
     text
 }
 
@@ -177,6 +185,18 @@ fn as_json(path: &Path, pack: &Pack, counts: &Counts) -> Value {
         return object.into();
     };
     object.extend(all);
+    if !pack.carriers().is_empty() {
+        object.remove("archive");
+        object.insert("chain_id".to_owned(), digest(&pack.header().diff_id).into());
+        let carriers = pack.carriers().iter().rev();
+        let layers = carriers.map(|carrier| {
+            let mut layer = Map::new();
+            put(&mut layer, "layer", &carrier.path);
+            layer.insert("diff_id".to_owned(), digest(&carrier.diff_id).into());
+            Value::from(layer)
+        });
+        object.insert("layers".to_owned(), layers.collect());
+    }
     object.into()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   argv ──> a verb?            mount | unmount | stats | which | diff | check
-//!      │                        pack | unpack | ls | cat | inspect | verify | completion | man
+//!      │                        pack | merge | unpack | ls | cat | inspect | verify | completion | man
 //!      └──> -o without a verb, or argv[0] = fuse-overlayfs*, mount.*: drop_in
 //!                                   both mount by mount::start(Plan)
 //! ```
@@ -18,10 +18,12 @@ mod drop_in;
 mod inspect;
 mod ls;
 mod man;
+mod merge;
 mod mount;
 mod options;
 mod output;
 mod pack;
+mod publish;
 mod stats;
 mod unmount;
 mod unpack;
@@ -69,6 +71,7 @@ enum Verb {
     Diff(diff::Args),
     Check(check::Args),
     Pack(pack::Args),
+    Merge(merge::Args),
     Unpack(unpack::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -90,6 +93,7 @@ impl Verb {
             Self::Stats(args) => stats::run(&args),
             Self::Diff(args) => diff::run(args),
             Self::Pack(args) => pack::run(args),
+            Self::Merge(args) => merge::run(&args),
             Self::Unpack(args) => unpack::run(&args),
             Self::Ls(args) => ls::run(&args),
             Self::Cat(args) => cat::run(&args),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::output::{Format, bar, digest, print, print_json, quoted};
-use crate::layer::packed::{Limits, Pack, Packed, pack, pack_directory};
+use super::publish::publish;
+use crate::layer::packed::{Limits, Packed, pack, pack_directory};
 
 const EXAMPLES: &str = "\
 The packed layer begins with the archive's own bytes, inflated: tar tvf OUT.lfs lists it. It is
@@ -55,10 +56,10 @@ pub(super) fn run(args: Args) -> Result<(), String> {
         bytes: args.max_bytes,
     };
     let packed = match args.source.is_dir() {
-        true => write(&args.output, |file| directory(&args, file, limits))?,
+        true => publish(&args.output, |file| directory(&args, file, limits))?,
         false => {
             let (input, origin) = open(&args.source)?;
-            write(&args.output, |file| {
+            publish(&args.output, |file| {
                 pack(input, &origin, file, limits).map_err(|error| error.to_string())
             })?
         }
@@ -89,46 +90,6 @@ fn open(source: &Path) -> Result<(Box<dyn Read + Send>, String), String> {
         .metadata()
         .map_err(|error| format!("{name}: {error}"))?;
     Ok((Box::new(bar(meta.len()).wrap_read(file)), name))
-}
-
-/// Order: all bytes under a name of their own, opened once again as a mount would, flushed, then renamed:
-/// whatever happens, `path` is what it was, or whole.
-fn write(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> Result<Packed, String>,
-) -> Result<Packed, String> {
-    let shown = path.display().to_string();
-    let name = path
-        .file_name()
-        .ok_or_else(|| format!("{shown}: no name for a file"))?;
-    let scratch = path.with_file_name(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
-    let failed = |error: io::Error| format!("{shown}: {error}");
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&scratch)
-        .map_err(failed)?;
-    let written = fill(&mut file).and_then(|packed| {
-        file.sync_all().map_err(failed)?;
-        Pack::open(&scratch).map_err(|error| error.to_string())?;
-        fs::rename(&scratch, path).map_err(failed)?;
-        Ok(packed)
-    });
-    if written.is_err() {
-        // It is the failure before that is told.
-        let _ = fs::remove_file(&scratch);
-    }
-    let packed = written?;
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(failed)?;
-    directory.sync_all().map_err(failed)?;
-    Ok(packed)
 }
 
 fn tell(packed: &Packed, format: Format) -> Result<(), String> {

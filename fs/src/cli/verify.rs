@@ -7,14 +7,15 @@ use crate::layer::packed::Pack;
 const EXAMPLES: &str = "\
 Examples:
   layerfs verify /srv/layers/*.lfs
+  layerfs verify image.idx              # the index, and that its layers are those it was made of
 
 Exit codes: 0 all are sound, 1 one is not (stderr says which and where), 2 it could not be told.";
 
-/// Read packed layers in full and compare their hashes.
+/// Read packed layers and merged indexes in full and compare their hashes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The packed layers
+    /// The packed layers, or merged indexes
     #[arg(required = true)]
     layers: Vec<PathBuf>,
 }

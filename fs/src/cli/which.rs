@@ -10,6 +10,7 @@ use super::output::{Format, print, print_json, put, quoted};
 use crate::inspect::tree::{Places, Tree};
 use crate::inspect::which::{Cover, Data, Explanation, Part, Says, explain};
 use crate::layer::Trust;
+use crate::layer::packed::expand;
 
 const EXAMPLES: &str = "\
 PATH is taken from the root of the merged tree, and symlinks are not followed; nothing needs to be
@@ -53,7 +54,7 @@ pub(super) fn run(args: Args) -> Result<bool, String> {
     let places = Places {
         upper: args.upper,
         work: args.work,
-        lowers: args.lower,
+        lowers: expand(&args.lower).map_err(|error| error.to_string())?,
         trust: match args.untrusted {
             true => Trust::default(),
             false => Trust::ALL,

@@ -16,6 +16,9 @@ use crate::error::Result;
 /// A layer with more names than this is not walked.
 const NAMES_MAX: usize = 1 << 18;
 
+/// The same of a packed one, whose names are in memory.
+const PACKED_NAMES_MAX: usize = 1 << 21;
+
 /// A name: the names of its directories from the root, and its own.
 pub type Path = Box<[OsString]>;
 
@@ -29,6 +32,10 @@ impl Aliases {
         let mut directories: Vec<(Arc<LayerDir>, Option<usize>)> = vec![(root.clone(), None)];
         let mut first: HashMap<u64, (usize, Box<OsStr>)> = HashMap::new();
         let mut several: HashMap<u64, Vec<(usize, Box<OsStr>)>> = HashMap::new();
+        let most = match root.layer().is_packed() {
+            true => PACKED_NAMES_MAX,
+            false => NAMES_MAX,
+        };
         let mut next = 0;
         while let Some((directory, _)) = directories.get(next).cloned() {
             for listed in directory.listing()?.iter() {
@@ -50,7 +57,7 @@ impl Aliases {
                     }
                 }
             }
-            if first.len() + directories.len() > NAMES_MAX {
+            if first.len() + directories.len() > most {
                 tracing::info!(layer = %root.layer().path.display(), "too large to look for hard links");
                 return Ok(Self::default());
             }

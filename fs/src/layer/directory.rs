@@ -57,7 +57,7 @@ impl Trust {
 #[derive(Debug)]
 pub struct Layer {
     /// 1 for the lowest layer, counting upwards: part of inode numbers, constant when layers are
-    /// added on top.
+    /// added on top. Of a merged index: that of the lowest layer it is of.
     pub position: u16,
     /// Where it lies, for messages.
     pub path: PathBuf,
@@ -168,17 +168,51 @@ impl Layer {
         &self.root
     }
 
-    /// What tells the layer from others: the inode of a directory, the hash of a packed layer.
-    pub fn identity(&self) -> u64 {
-        match &self.pack {
-            None => self.stat.st_ino,
-            Some(pack) => {
-                let hash = &pack.footer().index;
-                hash.iter()
-                    .take(8)
-                    .fold(0, |n, byte| n << 8 | u64::from(*byte))
-            }
+    /// What tells the layer from others: the inode of a directory, the hash of a packed layer. Of a merged
+    /// index those of its layers, the lowest first.
+    pub fn identities(&self) -> Vec<u64> {
+        let Some(pack) = &self.pack else {
+            return vec![self.stat.st_ino];
+        };
+        let number = |hash: [u8; 32]| {
+            let first = hash.iter().take(8);
+            first.fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
+        pack.identities().into_iter().map(number).collect()
+    }
+
+    /// Whether it is the layer at a position, or a merged index of that layer and others.
+    pub fn covers(&self, position: u16) -> bool {
+        let layers = self.pack.as_ref().map_or(1, |pack| pack.carriers().len());
+        (usize::from(self.position)..usize::from(self.position) + layers.max(1))
+            .contains(&usize::from(position))
+    }
+
+    /// The position and inode number of an object whose st_ino here is `ino`: in a merged index each object
+    /// is where it would be without it.
+    pub fn place(&self, ino: u64) -> (u16, u64) {
+        match self.is_merged() {
+            true => (self.position + (ino >> 48) as u16, ino & ((1 << 48) - 1)),
+            false => (self.position, ino),
         }
+    }
+
+    /// The st_ino here of the object at a position; the other way round than [`Self::place`].
+    pub fn inode(&self, position: u16, ino: u64) -> u64 {
+        match self.is_merged() {
+            true => u64::from(position - self.position) << 48 | ino,
+            false => ino,
+        }
+    }
+
+    /// Whether it is one file.
+    pub fn is_packed(&self) -> bool {
+        self.pack.is_some()
+    }
+
+    fn is_merged(&self) -> bool {
+        let merged = |pack: &Pack| !pack.carriers().is_empty();
+        self.pack.as_ref().is_some_and(merged)
     }
 
     /// The st_dev of its objects (a btrfs subvolume inside may have another).
@@ -459,7 +493,7 @@ impl LayerDir {
                 let named = named?;
                 let kind = FileType::from_raw_mode(u32::from(named.kind) << 12);
                 let (kind, ino) = match named.node {
-                    Some(node) => (Some(kind), u64::from(node) + 1),
+                    Some(node) => (Some(kind), pack.inode(node)?),
                     None => (None, 0),
                 };
                 listing.push(OsStr::from_bytes(named.name), kind, ino);

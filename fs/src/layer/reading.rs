@@ -96,14 +96,14 @@ impl Attributes for Reading<'_> {
     }
 }
 
-/// The attributes of a packed node. Its number there is its inode number but for 1: none is 0. Access and
+/// The attributes of a packed node. Its number is its inode number but for 1: none is 0. Access and
 /// change times are not in an archive: both are the modification time.
 fn packed_stat(pack: &Pack, number: u32, template: &Stat) -> Result<Stat> {
     let node = pack.node(number)?;
     let mut stat = *template;
     let kind = node.mode.get() & libc::S_IFMT;
     let device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
-    stat.st_ino = u64::from(number) + 1;
+    stat.st_ino = pack.inode(number)?;
     stat.st_mode = node.mode.get();
     stat.st_nlink = node.nlink.get().into();
     stat.st_uid = node.uid.get();

@@ -95,11 +95,12 @@ impl FileSystem {
 
     /// The names of the object in its layer; none if they are not all known.
     pub(super) fn lower_names(&self, origin: &Origin) -> Result<&[Path]> {
-        let layer = |root: &&Arc<LayerDir>| root.layer().position == origin.position;
-        Ok(match self.layers.0.iter().find(layer) {
-            Some(root) => root.aliases()?.of(origin.ino),
-            None => &[],
-        })
+        let layer = |root: &&Arc<LayerDir>| root.layer().covers(origin.position);
+        let Some(root) = self.layers.0.iter().find(layer) else {
+            return Ok(&[]);
+        };
+        let ino = root.layer().inode(origin.position, origin.ino);
+        Ok(root.aliases()?.of(ino))
     }
 
     /// The merged directory that shows a path of a layer, and the last name; `None` if something else
@@ -196,5 +197,5 @@ pub(super) fn shows(directory: &Node, position: u16, path: &OsStr) -> Result<boo
         path
     };
     let mut lowers = directory.as_directory()?.lowers.iter();
-    Ok(lowers.any(|lower| lower.layer().position == position && lower.path() == path))
+    Ok(lowers.any(|lower| lower.layer().covers(position) && lower.path() == path))
 }

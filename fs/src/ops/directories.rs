@@ -31,7 +31,7 @@ use crate::layer::{LayerDir, Shows};
 use crate::marks;
 use crate::sys::at::At;
 use crate::types::{Attr, DirEntry, Entry, Kind, NodeId};
-use crate::union::numbers::number;
+use crate::union::numbers::{listed_number, number};
 use crate::upper::{Form, Upper};
 
 /// Names of the upper that are merged at a time.
@@ -179,7 +179,7 @@ impl FileSystem {
     fn kind_and_number(&self, node: &Node, shown: &Shown<'_>) -> Result<Option<(Kind, u64)>> {
         let (kind, ino) = match shown.from {
             From::Layer(dir, kind, ino) => {
-                let ino = number(dir.layer().position, ino, None);
+                let ino = listed_number(dir, ino);
                 return Ok(kind_of(kind).map(|kind| (kind, ino)));
             }
             From::Upper(kind, ino) => (kind, ino),

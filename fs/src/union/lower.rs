@@ -65,10 +65,14 @@ impl Layers {
                 Found::Object(object) => object,
             };
             if let Some(path) = &object.marks.outside {
-                match top {
-                    None => return self.resolve_in(&self.below(dir), path),
-                    Some(_) => break,
+                if top.is_some() {
+                    break;
                 }
+                return Ok(match self.resolve_in(&self.below(dir), path)? {
+                    // There are no hard links to directories.
+                    Lower::Directory(..) => Lower::Absent,
+                    found => found,
+                });
             }
             if FileType::from_raw_mode(object.stat.st_mode) != FileType::Directory {
                 if top.is_none() {

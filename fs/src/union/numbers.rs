@@ -41,15 +41,22 @@ pub fn number(position: u16, ino: u64, foreign: Option<u64>) -> u64 {
 pub fn lower_number(dir: &LayerDir, stat: &Stat) -> u64 {
     let layer = dir.layer();
     let foreign = (stat.st_dev != layer.device()).then_some(stat.st_dev);
-    number(layer.position, stat.st_ino, foreign)
+    let (position, ino) = layer.place(stat.st_ino);
+    number(position, ino, foreign)
+}
+
+/// The same from a line of its listing, which is of the directory's own device.
+pub fn listed_number(dir: &LayerDir, ino: u64) -> u64 {
+    let (position, ino) = dir.layer().place(ino);
+    number(position, ino, None)
 }
 
 /// The identity of a layer's object, for records and the index.
 pub fn origin_of(dir: &LayerDir, stat: &Stat) -> Origin {
     let shown = lower_number(dir, stat);
-    let position = dir.layer().position;
-    match number(position, stat.st_ino, None) == shown {
-        true => Origin::of(position, stat.st_ino),
+    let (position, ino) = dir.layer().place(stat.st_ino);
+    match number(position, ino, None) == shown {
+        true => Origin::of(position, ino),
         false => Origin::of(AS_IT_IS, shown),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   sources, topmost first ─> Layers: root of layer n, .., root of layer 1     (positions from the bottom)
+//!                               │                       a merged index: one root for several positions
 //!                               ├─ fingerprint   which layers these are, for what an upper remembers of them
 //!                               └─ merged root   the roots down to an opaque one
 //! ```
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use super::lower::{Layers, Stack};
 use super::numbers::LAYERS_MAX;
 use crate::error::{OpenError, PackError, Result};
-use crate::layer::packed::Pack;
+use crate::layer::packed::{Pack, expand};
 use crate::layer::{Layer, LayerDir, Trust};
 use crate::marks::Opaque;
 use crate::sys::fdcache::FdCache;
@@ -32,19 +33,24 @@ pub struct Source<'a> {
 }
 
 impl Layers {
-    /// Opens the layers, topmost first.
+    /// Opens the layers, topmost first; a merged index takes the positions of all layers it is of.
     pub fn open(sources: Vec<Source<'_>>, fds: &Arc<FdCache>) -> Result<Self, OpenError> {
-        let count = sources.len();
-        if let Some(first) = sources.first().filter(|_| count > LAYERS_MAX) {
-            let why = io::Error::other(format!("more than {LAYERS_MAX} layers"));
-            return Err(lower_error(first.path, why));
+        let mut below = 0;
+        let mut roots = Vec::with_capacity(sources.len());
+        for source in sources.into_iter().rev() {
+            let path = source.path;
+            // One more than there can be, of which the next is one too many.
+            let position = u16::try_from(below + 1).unwrap_or(u16::MAX);
+            let root = open_layer(source, position, fds)?;
+            below += root.layer().identities().len();
+            if below > LAYERS_MAX {
+                let why = io::Error::other(format!("more than {LAYERS_MAX} layers"));
+                return Err(lower_error(path, why));
+            }
+            roots.push(root);
         }
-        let open = |(index, source): (usize, Source<'_>)| {
-            let position = (count - index) as u16;
-            open_layer(source, position, fds)
-        };
-        let roots: Result<Stack, OpenError> = sources.into_iter().enumerate().map(open).collect();
-        roots.map(Self)
+        roots.reverse();
+        Ok(Self(roots.into()))
     }
 
     /// What the index of an upper depends on: the layers' roots, from the lowest up, so that it is known
@@ -53,7 +59,9 @@ impl Layers {
         let mut lines = String::from("1\n");
         for root in self.0.iter().rev() {
             let layer = root.layer();
-            lines.push_str(&format!("{} {:x}\n", layer.position, layer.identity()));
+            for (position, identity) in (layer.position..).zip(layer.identities()) {
+                lines.push_str(&format!("{position} {identity:x}\n"));
+            }
         }
         Ok(lines)
     }
@@ -137,9 +145,14 @@ pub fn check_apart(
         })
     };
     let mut hidden = Vec::new();
+    // The data of a merged index lies elsewhere.
+    let lowers = match ours {
+        [] => Vec::new(),
+        _ => expand(lowers).map_err(OpenError::Packed)?,
+    };
     for &(role, path) in ours {
         let fd: OwnedFd = open(role, path)?;
-        for lower_path in lowers {
+        for lower_path in &lowers {
             // A packed layer is one file: what counts is where it lies.
             let packed = lower_path.is_file();
             let place = match packed {

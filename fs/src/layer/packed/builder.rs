@@ -13,10 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use sha2::{Digest, Sha256};
-use zerocopy::IntoBytes;
-
-use super::format::{self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE};
+use super::format::{self, Entry, Extent, NONE, Node, OPAQUE, OUTSIDE, SPARSE};
+use super::sections::{Index, Sections};
 use crate::marks::{WH_OPAQUE, WH_PREFIX, hidden_name};
 
 /// Symlinks followed on the way to one member.
@@ -67,14 +65,6 @@ struct Building {
 pub(super) struct Builder {
     nodes: Vec<Building>,
     contents: u64,
-}
-
-/// A finished index.
-#[derive(Debug)]
-pub(super) struct Index {
-    pub(super) bytes: Vec<u8>,
-    pub(super) footer: Footer,
-    pub(super) contents: u64,
 }
 
 impl Builder {
@@ -287,8 +277,8 @@ impl Builder {
         let mut numbers: HashMap<u32, u32> = HashMap::from([(ROOT, 0)]);
         let mut order = VecDeque::from([ROOT]);
         self.nodes[ROOT as usize].links = 1;
-        out.nodes
-            .push(self.node(ROOT, &mut out.blob, &mut out.extents)?);
+        let root = self.node(ROOT, &mut out)?;
+        out.nodes.push(root);
         while let Some(node) = order.pop_front() {
             let place = numbers[&node] as usize;
             let children = std::mem::take(&mut self.nodes[node as usize].children);
@@ -302,20 +292,19 @@ impl Builder {
             for (hash, name, child) in children {
                 let mut entry = Entry {
                     hash: hash.into(),
-                    name: blob_offset(&out.blob)?.into(),
+                    name: out.put(&name)?.into(),
                     node: NONE.into(),
                     length: name.len() as u8,
                     kind: 0,
                     reserved: 0.into(),
                 };
-                out.blob.extend_from_slice(&name);
                 if child != NONE {
                     let number = match numbers.get(&child) {
                         Some(number) => *number,
                         None => {
                             let number = out.nodes.len() as u32;
                             numbers.insert(child, number);
-                            let record = self.node(child, &mut out.blob, &mut out.extents)?;
+                            let record = self.node(child, &mut out)?;
                             out.nodes.push(record);
                             if self.is_directory(child) {
                                 order.push_back(child);
@@ -337,12 +326,7 @@ impl Builder {
     }
 
     /// The record of a node; a directory's entries come later.
-    fn node(
-        &mut self,
-        number: u32,
-        blob: &mut Vec<u8>,
-        extents: &mut Vec<Extent>,
-    ) -> Result<Node, Reason> {
+    fn node(&mut self, number: u32, out: &mut Sections) -> Result<Node, Reason> {
         let node = &mut self.nodes[number as usize];
         let object = &mut node.object;
         let (mut size, mut data, mut count, mut flags) = (0, 0, 0, node.flags);
@@ -350,9 +334,8 @@ impl Builder {
             Content::Nothing => {}
             Content::Device(device) => data = device,
             Content::Path(path) => {
-                data = u64::from(blob_offset(blob)?);
+                data = u64::from(out.put(&path)?);
                 (size, count) = (path.len() as u64, path.len() as u32);
-                blob.extend_from_slice(&path);
             }
             Content::Data(length, pieces) => {
                 size = length;
@@ -364,8 +347,8 @@ impl Builder {
                     }
                     _ => {
                         flags |= SPARSE;
-                        (data, count) = (extents.len() as u64, pieces.len() as u32);
-                        extents.extend(pieces);
+                        (data, count) = (out.extents.len() as u64, pieces.len() as u32);
+                        out.extents.extend(pieces);
                     }
                 }
             }
@@ -380,62 +363,12 @@ impl Builder {
             uid: object.uid.into(),
             gid: object.gid.into(),
             nlink: node.links.into(),
-            xattrs: put_xattrs(&xattrs, blob)?.into(),
+            xattrs: out.put_xattrs(&xattrs)?.into(),
             count: count.into(),
             source: 0.into(),
             flags: flags.into(),
+            origin: 0.into(),
             reserved: 0.into(),
-        })
-    }
-}
-
-#[derive(Default)]
-struct Sections {
-    nodes: Vec<Node>,
-    entries: Vec<Entry>,
-    extents: Vec<Extent>,
-    blob: Vec<u8>,
-}
-
-impl Sections {
-    fn index(mut self, length: u64, diff_id: [u8; 32], contents: u64) -> Result<Index, Reason> {
-        let count = |length: usize| u32::try_from(length).map_err(|_| too_large());
-        let mut header = Header {
-            magic: format::MAGIC,
-            version: format::VERSION.into(),
-            flags: 0.into(),
-            tar_length: length.into(),
-            diff_id,
-            nodes: count(self.nodes.len())?.into(),
-            entries: count(self.entries.len())?.into(),
-            extents: count(self.extents.len())?.into(),
-            sources: 0.into(),
-            blob: (self.blob.len() as u64).into(),
-            contents: contents.into(),
-            reserved: [0; 32],
-            check: 0.into(),
-        };
-        let checked = size_of::<Header>() - 8;
-        header.check = format::check(&header.as_bytes()[..checked]).into();
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(self.nodes.as_bytes());
-        bytes.extend_from_slice(self.entries.as_bytes());
-        bytes.extend_from_slice(self.extents.as_bytes());
-        bytes.append(&mut self.blob);
-        let at = (length + format::TAR_END).next_multiple_of(format::ALIGN);
-        let mut footer = Footer {
-            magic: format::FOOTER_MAGIC,
-            at: at.into(),
-            length: (bytes.len() as u64).into(),
-            index: Sha256::digest(&bytes).into(),
-            check: 0.into(),
-        };
-        footer.check = format::check(&footer.as_bytes()[..size_of::<Footer>() - 8]).into();
-        Ok(Index {
-            bytes,
-            footer,
-            contents,
         })
     }
 }
@@ -445,32 +378,6 @@ fn directory() -> Object {
         mode: libc::S_IFDIR | 0o755,
         ..Object::default()
     }
-}
-
-fn too_large() -> Reason {
-    "the layer is too large for its index: 4 GiB of names".to_owned()
-}
-
-fn blob_offset(blob: &[u8]) -> Result<u32, Reason> {
-    u32::try_from(blob.len()).map_err(|_| too_large())
-}
-
-/// Attributes in the blob: a count, then for each the lengths of name and value, and both.
-fn put_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)], blob: &mut Vec<u8>) -> Result<u32, Reason> {
-    if xattrs.is_empty() {
-        return Ok(NONE);
-    }
-    let at = blob_offset(blob)?;
-    let count =
-        u16::try_from(xattrs.len()).map_err(|_| "too many extended attributes".to_owned())?;
-    blob.extend_from_slice(&count.to_le_bytes());
-    for (name, value) in xattrs {
-        blob.extend_from_slice(&(name.len() as u16).to_le_bytes());
-        blob.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        blob.extend_from_slice(name);
-        blob.extend_from_slice(value);
-    }
-    Ok(at)
 }
 
 /// Whether symlink(2) would take it.

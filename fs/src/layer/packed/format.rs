@@ -7,6 +7,7 @@
 //!          +128  Node      64 bytes each; number 0 is the root
 //!                Entry     16 bytes each: of one directory together, by hash, then name
 //!                Extent    24 bytes each: stored pieces of sparse files
+//!                Source    80 bytes each: the layers of a merged index, the lowest first; else none
 //!                blob      names, symlink targets, extended attributes
 //!   end - 64     Footer: where the index is, and its SHA-256
 //! ```
@@ -15,6 +16,9 @@
 //! that does not depend on the size; every access checks the numbers it follows; `verify` reads all
 //! and compares both hashes. A number that leads outside is [`crate::error::Error::Damaged`], EIO.
 //! Directories refer to children with higher numbers only, so nothing can loop.
+//!
+//! A *merged index* (`NAME.idx`) is the same with no tar in front: it shows what its sources show as one
+//! stack, and the data of its files lies in theirs.
 
 use sha2::{Digest, Sha256};
 use zerocopy::little_endian::{I64, U16, U32, U64};
@@ -28,6 +32,8 @@ pub const FOOTER_MAGIC: [u8; 8] = *b"LFSFOOT\n";
 pub const VERSION: u32 = 1;
 /// Where an index may begin.
 pub const ALIGN: u64 = 4096;
+/// The most layers a merged index may be of: as many as a mount may have.
+pub const SOURCES_MAX: usize = (1 << 15) - 1;
 /// Zeros that end a tar archive.
 pub const TAR_END: u64 = 1024;
 /// No number: an entry that is a whiteout, a node without attributes.
@@ -45,7 +51,8 @@ pub struct Header {
     pub flags: U32,
     /// Bytes of the tar in front.
     pub tar_length: U64,
-    /// SHA-256 of the tar: the layer's diff id.
+    /// SHA-256 of the tar: the layer's diff id. Of a merged index: the chain id of its layers
+    /// (OCI image specification, config.md).
     pub diff_id: [u8; 32],
     /// How many nodes there are.
     pub nodes: U32,
@@ -53,7 +60,7 @@ pub struct Header {
     pub entries: U32,
     /// How many extents.
     pub extents: U32,
-    /// 0; others are refused. For merged indexes, whose data lies in several layers.
+    /// How many sources: 0 unless the index is a merged one.
     pub sources: U32,
     /// Bytes of the blob.
     pub blob: U64,
@@ -91,12 +98,14 @@ pub struct Node {
     pub xattrs: U32,
     /// How many entries or extents; length of an outside link's target.
     pub count: U32,
-    /// 0. For merged indexes, as in the header.
+    /// In a merged index: the source it is of; of a directory, the uppermost. Else 0.
     pub source: U16,
     /// [`OPAQUE`] and so on.
     pub flags: U16,
+    /// In a merged index: its number there. Else 0.
+    pub origin: U32,
     /// 0.
-    pub reserved: U64,
+    pub reserved: U32,
 }
 
 /// The directory hides what is below.
@@ -134,6 +143,22 @@ pub struct Extent {
     pub physical: U64,
     /// Its bytes.
     pub length: U64,
+}
+
+/// A layer that a merged index is of.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Source {
+    /// SHA-256 of its index, as its footer has it.
+    pub index: [u8; 32],
+    /// SHA-256 of its tar.
+    pub diff_id: [u8; 32],
+    /// Bytes of its tar.
+    pub tar_length: U64,
+    /// Its path in the blob, from the directory that the merged index lies in.
+    pub path: U32,
+    /// Bytes of the path.
+    pub length: U32,
 }
 
 /// The file's end.
@@ -174,4 +199,5 @@ const _: () = assert!(size_of::<Header>() == 128);
 const _: () = assert!(size_of::<Node>() == 64);
 const _: () = assert!(size_of::<Entry>() == 16);
 const _: () = assert!(size_of::<Extent>() == 24);
+const _: () = assert!(size_of::<Source>() == 80);
 const _: () = assert!(size_of::<Footer>() == 64);

@@ -22,6 +22,14 @@ use crate::error;
 pub fn print(pack: &Pack, to: &mut dyn Write) -> Result<()> {
     footer(pack.footer(), to)?;
     header(pack.header(), to)?;
+    for (number, carrier) in pack.carriers().iter().enumerate() {
+        let (path, index, length) = (&carrier.path, hex(&carrier.index), carrier.tar_length);
+        let diff_id = hex(&carrier.diff_id);
+        writeln!(
+            to,
+            "source {number} {path:?} tar {length} diff {diff_id} index {index}"
+        )?;
+    }
     for number in 0..pack.header().nodes.get() {
         match pack.node(number) {
             Ok(node) => object(pack, number, node, to)?,
@@ -80,6 +88,9 @@ fn object(pack: &Pack, number: u32, node: &Node, to: &mut dyn Write) -> Result<(
         if flags & flag != 0 {
             write!(to, " {word}")?;
         }
+    }
+    if !pack.carriers().is_empty() {
+        write!(to, " of {}:{}", node.source, node.origin)?;
     }
     match flags & !(OPAQUE | SPARSE | OUTSIDE) {
         0 => writeln!(to)?,

@@ -1,8 +1,9 @@
 //! Reading a packed layer: mapped, never copied, safe against any bytes.
 //!
 //! ```text
-//!   Pack ── map of the index: nodes, entries, extents, blob
-//!     └──── the file, whose first part holds the data
+//!   Pack ── map of the index: nodes, entries, extents, sources, blob
+//!     ├──── the file, whose first part holds the data
+//!     └──── of a merged index: the files of its layers, which do
 //! ```
 //!
 //! Each number that is followed is checked against its section; what leads outside is EIO.
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::format::{self, Entry, Extent, Footer, Header, NONE, Node, OPAQUE, OUTSIDE, SPARSE};
+use super::sources::{Carrier, read_footer};
 use crate::error::{Error, PackError, Result};
 use crate::sys::map::Map;
 use crate::sys::pieces::{Data, Piece, Pieces};
@@ -25,11 +27,13 @@ use crate::sys::pieces::{Data, Piece, Pieces};
 /// The number of the root.
 pub const ROOT: u32 = 0;
 
-/// A packed layer.
+/// A packed layer, or a merged index with its layers.
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
     file: Arc<OwnedFd>,
+    /// The layers of a merged index, the lowest first; of a layer none.
+    carriers: Box<[Carrier]>,
     footer: Footer,
     header: Header,
     map: Map,
@@ -41,6 +45,7 @@ pub struct Pack {
 struct Sections {
     entries: usize,
     extents: usize,
+    sources: usize,
     blob: usize,
 }
 
@@ -66,31 +71,12 @@ impl Pack {
             at,
             why,
         };
-        let no_layer = |at: u64, why: &'static str| PackError::NoLayer {
-            path: path.to_owned(),
-            at,
-            why,
-        };
         let io = |source: io::Error| PackError::Io {
             path: path.to_owned(),
             source,
         };
         let file = File::open(path).map_err(io)?;
-        let meta = file.metadata().map_err(io)?;
-        let end = (meta.len().checked_sub(size_of::<Footer>() as u64))
-            .ok_or_else(|| no_layer(0, "too short for a packed layer"))?;
-        let mut bytes = [0; size_of::<Footer>()];
-        file.read_exact_at(&mut bytes, end).map_err(io)?;
-        let footer = Footer::read_from_bytes(&bytes).map_err(|_| bad(end, "no footer"))?;
-        if footer.magic != format::FOOTER_MAGIC {
-            return Err(no_layer(
-                end,
-                "no packed layer, or cut short: its footer is missing",
-            ));
-        }
-        if format::check(&bytes[..bytes.len() - 8]) != footer.check.get() {
-            return Err(bad(end, "the footer's checksum is wrong"));
-        }
+        let (footer, end) = read_footer(&file, path)?;
         let (start, length) = (footer.at.get(), footer.length.get());
         if start.checked_add(length) != Some(end) || start % format::ALIGN != 0 {
             return Err(bad(end, "the footer points outside of the file"));
@@ -103,14 +89,36 @@ impl Pack {
         let (header, _) =
             Header::read_from_prefix(map.bytes()).map_err(|_| bad(start, "no header"))?;
         let at = check_header(&header, map.bytes(), start).map_err(|why| bad(start, why))?;
-        Ok(Self {
+        let mut pack = Self {
             path: path.to_owned(),
             file: Arc::new(file.into()),
+            carriers: Box::default(),
             footer,
             header,
             map,
             at,
-        })
+        };
+        pack.carriers = pack.open_carriers()?;
+        Ok(pack)
+    }
+
+    /// The layers of a merged index, opened and known to be those it was made of.
+    fn open_carriers(&self) -> Result<Box<[Carrier]>, PackError> {
+        let count = self.header.sources.get();
+        let carrier = |index| {
+            let source = self.item(self.at.sources, count, index);
+            let path = source.and_then(|source: &format::Source| {
+                let path = self.blob(source.path.get().into(), source.length.get().into())?;
+                Ok((source, path))
+            });
+            let (source, path) = path.map_err(|_| PackError::Damaged {
+                path: self.path.clone(),
+                at: self.footer.at.get(),
+                why: "the list of its layers leads outside of it",
+            })?;
+            Carrier::open(&self.path, source, path)
+        };
+        (0..count).map(carrier).collect()
     }
 
     /// Where it lies.
@@ -126,6 +134,40 @@ impl Pack {
     /// Its end.
     pub fn footer(&self) -> &Footer {
         &self.footer
+    }
+
+    /// The layers of a merged index, the lowest first; of a layer none.
+    pub fn carriers(&self) -> &[Carrier] {
+        &self.carriers
+    }
+
+    /// What tells the layers of it from others, the lowest first: the hashes of their indexes.
+    pub fn identities(&self) -> Vec<[u8; 32]> {
+        match &*self.carriers {
+            [] => vec![self.footer.index],
+            carriers => carriers.iter().map(|carrier| carrier.index).collect(),
+        }
+    }
+
+    /// The layer that a node is of, counted from the lowest, and its number there.
+    pub fn origin(&self, number: u32) -> Result<(u16, u32)> {
+        match self.carriers.len() {
+            0 => Ok((0, number)),
+            count => {
+                let node = self.node(number)?;
+                let source = node.source.get();
+                match usize::from(source) < count {
+                    true => Ok((source, node.origin.get())),
+                    false => Err(Error::Damaged),
+                }
+            }
+        }
+    }
+
+    /// The inode number of a node: what it is in its own layer, and above 48 bits which layer that is.
+    pub fn inode(&self, number: u32) -> Result<u64> {
+        let (source, number) = self.origin(number)?;
+        Ok(u64::from(source) << 48 | (u64::from(number) + 1))
     }
 
     /// The file itself.
@@ -215,10 +257,10 @@ impl Pack {
         Ok(found)
     }
 
-    /// The data of a regular file.
-    pub fn data(&self, node: &Node) -> Result<Data> {
+    /// Where the bytes of a regular file lie in the archive of its layer.
+    pub fn pieces(&self, node: &Node) -> Result<Box<[Piece]>> {
         let (size, data) = (node.size.get(), node.data.get());
-        let pieces = if node.flags.get() & SPARSE != 0 {
+        if node.flags.get() & SPARSE != 0 {
             let piece = |index| {
                 let extent: &Extent =
                     self.item(self.at.extents, self.header.extents.get(), index)?;
@@ -230,25 +272,38 @@ impl Pack {
             };
             let first = u32::try_from(data).map_err(|_| Error::Damaged)?;
             let end = first.checked_add(node.count.get()).ok_or(Error::Damaged)?;
-            (first..end).map(piece).collect::<Result<_>>()?
-        } else if size == 0 {
-            Box::default()
-        } else {
-            Box::from([Piece {
+            return (first..end).map(piece).collect();
+        }
+        Ok(match size {
+            0 => Box::default(),
+            size => Box::from([Piece {
                 logical: 0,
                 physical: data,
                 length: size,
-            }])
+            }]),
+        })
+    }
+
+    /// The data of a regular file.
+    pub fn data(&self, node: &Node) -> Result<Data> {
+        let pieces = self.pieces(node)?;
+        let (file, length) = match &*self.carriers {
+            [] => (&self.file, self.header.tar_length.get()),
+            carriers => {
+                let carrier = carriers.get(usize::from(node.source.get()));
+                let carrier = carrier.ok_or(Error::Damaged)?;
+                (&carrier.file, carrier.tar_length)
+            }
         };
-        let length = self.header.tar_length.get();
-        let pieces = Pieces::new(size, length, pieces).ok_or(Error::Damaged);
+        let pieces = Pieces::new(node.size.get(), length, pieces).ok_or(Error::Damaged);
         self.sound(pieces.map(|pieces| Data {
-            file: self.file.clone(),
+            file: file.clone(),
             pieces: Some(Arc::new(pieces)),
         }))
     }
 
-    /// Reads all of it and compares the hashes of tar and index.
+    /// Reads all of it and compares the hashes of tar and index; of a merged index, that of the index. Its
+    /// layers are verified by themselves.
     ///
     /// # Errors
     /// A hash is wrong, a number leads outside.
@@ -280,7 +335,8 @@ impl Pack {
             hash.update(&buffer[..want]);
             at += want as u64;
         }
-        if <[u8; 32]>::from(hash.finalize()) != self.header.diff_id {
+        let tar = <[u8; 32]>::from(hash.finalize());
+        if self.carriers.is_empty() && tar != self.header.diff_id {
             return Err(bad(
                 0,
                 "the archive is not what was written: its hash is wrong",
@@ -289,6 +345,7 @@ impl Pack {
         for number in 0..self.header.nodes.get() {
             let whole = || {
                 let node = self.node(number)?;
+                self.inode(number)?;
                 self.xattrs(node)?;
                 match node.mode.get() & libc::S_IFMT {
                     libc::S_IFDIR => self.names(number)?.try_for_each(|name| name.map(drop)),
@@ -384,10 +441,7 @@ fn check_header(header: &Header, index: &[u8], start: u64) -> Result<Sections, &
     if header.magic != format::MAGIC {
         return Err("no index where the footer says");
     }
-    if header.version.get() != format::VERSION
-        || header.flags.get() != 0
-        || header.sources.get() != 0
-    {
+    if header.version.get() != format::VERSION || header.flags.get() != 0 {
         return Err("written by a newer version of layerfs; use that one");
     }
     if format::check(&index[..size_of::<Header>() - 8]) != header.check.get() {
@@ -399,14 +453,22 @@ fn check_header(header: &Header, index: &[u8], start: u64) -> Result<Sections, &
     if header.tar_length.get() > start {
         return Err("the archive is longer than the space before the index");
     }
+    if header.sources.get() as usize > format::SOURCES_MAX {
+        return Err("more layers than a mount can have");
+    }
+    if header.sources.get() > 0 && header.tar_length.get() > 0 {
+        return Err("a merged index with an archive of its own");
+    }
     let behind = |at: usize, count: u32, size: usize| at + count as usize * size;
     let entries = behind(size_of::<Header>(), header.nodes.get(), size_of::<Node>());
     let extents = behind(entries, header.entries.get(), size_of::<Entry>());
-    let blob = behind(extents, header.extents.get(), size_of::<Extent>());
+    let sources = behind(extents, header.extents.get(), size_of::<Extent>());
+    let blob = behind(sources, header.sources.get(), size_of::<format::Source>());
     match (blob as u64).checked_add(header.blob.get()) == Some(index.len() as u64) {
         true => Ok(Sections {
             entries,
             extents,
+            sources,
             blob,
         }),
         false => Err("the index is cut short, or longer than it says"),

@@ -16,7 +16,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use archive::{Archive, Damage, Kind, Member, Packing};
 use sha2::{Digest, Sha256};
-use zerocopy::IntoBytes;
 
 use super::builder::{Builder, Content, Object};
 use super::format::Extent;
@@ -254,11 +253,7 @@ fn take(mut tee: Tee<'_>, origin: &str, limits: Limits) -> Result<Packed, PackEr
             origin: origin.to_owned(),
             why,
         })?;
-    let output = tee.output;
-    let padding = (index.footer.at.get() - length) as usize;
-    output.write_all(&vec![0; padding]).map_err(write)?;
-    output.write_all(&index.bytes).map_err(write)?;
-    output.write_all(index.footer.as_bytes()).map_err(write)?;
+    index.write(tee.output).map_err(write)?;
     Ok(Packed {
         digest: [0; 32],
         input: 0,
