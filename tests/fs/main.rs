@@ -14,6 +14,7 @@ mod identity;
 mod images;
 mod limits;
 mod locks;
+mod merged;
 mod names;
 mod packed;
 mod packing;
