@@ -8,9 +8,11 @@ use layerfs::error::{Error, Result};
 use layerfs::layer::packed::print::print;
 use layerfs::layer::packed::reader::ROOT;
 use layerfs::layer::packed::walk::{find, walk};
-use layerfs::layer::packed::{Limits, Pack, format, pack};
+use layerfs::layer::packed::{Limits, Pack, format, merge, pack};
 use rustix::fs::MemfdFlags;
 use rustix::io::ReadWriteFlags;
+
+use crate::seeds;
 
 /// Where tar headers have their magic, and where their sum.
 const TAR_MAGIC: usize = 257;
@@ -32,6 +34,39 @@ pub fn archive(bytes: &[u8]) {
 pub fn packed(bytes: &[u8]) {
     open_one(bytes);
     open_one(&signed_layer(bytes));
+}
+
+/// Opens a merged index; and merges a layer with sound ones, below and above. What could be merged shows
+/// each name where it is listed.
+pub fn merged(bytes: &[u8]) {
+    for bytes in [bytes, &signed_layer(bytes)] {
+        open_one(bytes);
+        let sound = &seeds::layers()[..2];
+        for above in [true, false] {
+            let (file, path) = memory();
+            file.write_all_at(bytes, 0).unwrap();
+            let Ok(layer) = Pack::open(&path) else { break };
+            let mut stack: Vec<Pack> = vec![layer];
+            let sound = sound.iter().map(|layer| Pack::open(layer.path()).unwrap());
+            stack.splice(if above { 1..1 } else { 0..0 }, sound);
+            merge_one(&stack);
+        }
+    }
+}
+
+fn merge_one(stack: &[Pack]) {
+    let (mut file, path) = memory();
+    if merge(stack, "/proc/self/fd".as_ref(), &mut file).is_err() {
+        return;
+    }
+    let merged = Pack::open(&path).expect("what was merged can be opened");
+    for met in walk(&merged, b"", ROOT) {
+        match met {
+            Ok(met) => assert_eq!(find(&merged, &met.path), Ok(met.node)),
+            Err(error) => assert_eq!(error, Error::NameTooLong),
+        }
+    }
+    print(&merged, &mut std::io::sink()).unwrap();
 }
 
 /// A file in memory, and the path it can be opened at.

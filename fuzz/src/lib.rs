@@ -3,6 +3,7 @@
 //! ```text
 //!   archive      the bytes are a tar      refused, or a layer that verifies and can be read to its last byte
 //!   packed       ... a packed layer       refused, or answers that may be wrong
+//!   merged       ... a merged index      the same; or a layer, merged with others: what comes of it is whole
 //!   dockerfile   ... a Dockerfile         refused with a line of it, or instructions
 //!   names        ... lines of arguments   image names, ports, sizes, times, patterns: what is shown is understood again
 //!
@@ -20,7 +21,7 @@ mod mutate;
 mod seeds;
 mod text;
 
-pub use layers::{archive, packed};
+pub use layers::{archive, merged, packed};
 pub use mutate::Mutator;
 pub use text::{dockerfile, names};
 
@@ -40,7 +41,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "archive",
         run: archive,
@@ -54,6 +55,13 @@ pub const TARGETS: [Target; 4] = [
         seeds: seeds::packed,
         words: Vec::new,
         rounds: 20_000,
+    },
+    Target {
+        name: "merged",
+        run: merged,
+        seeds: seeds::merged,
+        words: Vec::new,
+        rounds: 10_000,
     },
     Target {
         name: "dockerfile",

@@ -1,8 +1,12 @@
 //! Sound inputs: small ones that have everything the formats know.
 
+use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
-use layerfs::layer::packed::{Limits, pack};
+use layerfs::layer::packed::{Limits, Pack, merge, pack};
 use rustix::fs::MemfdFlags;
 use tar::{Builder, EntryType, Header};
 
@@ -127,15 +131,52 @@ pub(crate) fn archives() -> Vec<Vec<u8>> {
 /// Packed layers of the same.
 pub(crate) fn packed() -> Vec<Vec<u8>> {
     let one = |archive: Vec<u8>| {
-        let fd = rustix::fs::memfd_create("seed", MemfdFlags::CLOEXEC).unwrap();
-        let mut file = std::fs::File::from(fd);
+        let mut file = memory();
         pack(&*archive, "seed", &mut file, Limits::default()).unwrap();
-        let mut bytes = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut bytes).unwrap();
-        bytes
+        content(file)
     };
     archives().into_iter().map(one).collect()
+}
+
+/// Sound layers, kept open at the same descriptors in every process: an index names its layers by
+/// their paths, which are `/proc/self/fd/N` here.
+pub(crate) fn layers() -> &'static [Pack] {
+    static LAYERS: OnceLock<Vec<Pack>> = OnceLock::new();
+    LAYERS.get_or_init(|| {
+        let keep = |(number, bytes): (i32, Vec<u8>)| {
+            let file = memory();
+            file.write_all_at(&bytes, 0).unwrap();
+            let kept = rustix::io::fcntl_dupfd_cloexec(&file, 900 + number).unwrap();
+            let path = format!("/proc/self/fd/{}", kept.into_raw_fd());
+            Pack::open(path.as_ref()).unwrap()
+        };
+        (0..).zip(packed()).map(keep).collect()
+    })
+}
+
+/// Merged indexes of these, and the layers themselves.
+pub(crate) fn merged() -> Vec<Vec<u8>> {
+    let layers = layers();
+    let one = |layers: &[Pack]| {
+        let mut file = memory();
+        merge(layers, "/proc/self/fd".as_ref(), &mut file).unwrap();
+        content(file)
+    };
+    let mut seeds = packed();
+    seeds.extend([one(layers), one(&layers[..2]), one(&layers[1..4])]);
+    seeds
+}
+
+fn memory() -> File {
+    let fd = rustix::fs::memfd_create("seed", MemfdFlags::CLOEXEC);
+    fd.unwrap().into()
+}
+
+fn content(mut file: File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 /// An archive being made, raw: names that the crate's own checks refuse can be written.

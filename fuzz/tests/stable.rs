@@ -45,6 +45,11 @@ fn packed() {
 }
 
 #[test]
+fn merged() {
+    holds("merged");
+}
+
+#[test]
 fn dockerfile() {
     holds("dockerfile");
 }

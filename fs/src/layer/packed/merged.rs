@@ -158,13 +158,19 @@ impl<'a> Merger<'a> {
 
     /// The list of the layers, the lowest first.
     fn sources(&mut self, directory: &Path) -> Result<(), PackError> {
-        let absolute = |path: &Path| {
+        let real = |path: &Path| {
             path.canonicalize().map_err(|source| PackError::Io {
                 path: path.to_owned(),
                 source,
             })
         };
-        let directory = absolute(directory)?;
+        // A layer that is a symlink stays one: that is the name it was given.
+        let absolute = |path: &Path| {
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            let parent = real(parent.unwrap_or(Path::new(".")))?;
+            Ok(parent.join(path.file_name().unwrap_or_default()))
+        };
+        let directory = real(directory)?;
         for layer in self.layers.iter().rev() {
             match layer.carriers() {
                 [] => {
