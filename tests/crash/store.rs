@@ -124,6 +124,7 @@ impl Setting {
             "images",
             "tags",
             "layers",
+            "stacks",
             "pins",
             "containers",
             "names",

@@ -32,6 +32,7 @@ mod registry_manual;
 mod registry_patience;
 mod save;
 mod settings;
+mod stacks;
 mod start;
 mod stats;
 mod stop;

@@ -58,7 +58,7 @@ pub(super) fn log_in(runner: &Runner, host: &str) {
 /// Files of the store that tell of an image or a layer.
 pub(super) fn kept(runner: &Runner) -> Vec<String> {
     let mut found = Vec::new();
-    for part in ["images", "tags", "layers", "registry/locks"] {
+    for part in ["images", "tags", "layers", "stacks", "registry/locks"] {
         let entries = fs::read_dir(runner.state().join(part))
             .into_iter()
             .flatten();

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, InspectError, OpenError, Result};
 use crate::layer::Trust;
+use crate::layer::packed::expand;
 use crate::marks::{self, Marks, Opaque};
 use crate::sys::at::At;
 use crate::sys::fdcache::{FdCache, FdKey};
@@ -171,8 +172,10 @@ impl Tree {
             .into_iter()
             .filter_map(|(role, path)| Some((role, path.as_deref()?)))
             .collect();
-        let hidden = check_apart(&places.lowers, &ours)?;
-        let sources = places.lowers.iter().map(|path| Source {
+        // Each layer is to be told by itself.
+        let lowers = expand(&places.lowers).map_err(OpenError::Packed)?;
+        let hidden = check_apart(&lowers, &ours)?;
+        let sources = lowers.iter().map(|path| Source {
             path,
             trust: places.trust,
             hidden: hidden.clone(),

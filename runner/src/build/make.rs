@@ -5,7 +5,7 @@ use super::parse::{From, Instruction, Kind, parse_alone};
 use super::stage::{Stage, Workshop, named, named_or_numbered};
 use super::words;
 use crate::error::{Error, Result};
-use crate::image::{ImageId, OciConfig, architecture};
+use crate::image::{ImageId, LOOSE, OciConfig, architecture};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be built.
@@ -260,6 +260,7 @@ fn image(shop: &mut Workshop<'_>, config: OciConfig, diff_ids: &[String]) -> Res
     if let Some(id) = shop.cache.find_image(&key) {
         return Ok(id);
     }
+    shop.store.merge(diff_ids, LOOSE)?;
     let id = shop.store.create_image(config, diff_ids)?;
     let kept = shop.cache.keep_image(key, id.clone());
     kept.map_err(Error::Refused)?;

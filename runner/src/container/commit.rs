@@ -14,7 +14,9 @@ use super::plan;
 use super::spec::Spec;
 use super::state::Status;
 use crate::error::{Error, Result};
-use crate::image::{Config, History, ImageId, Limits, OciConfig, Reference, Store, archive_pieces};
+use crate::image::{
+    Config, History, ImageId, LOOSE, Limits, OciConfig, Reference, Store, archive_pieces,
+};
 use crate::types::Moment;
 
 /// What is said of the new image.
@@ -70,6 +72,7 @@ impl Commit<'_> {
         let added = added?;
         let mut diff_ids: Vec<String> = held.iter().map(|layer| layer.diff_id.clone()).collect();
         diff_ids.push(added.layer.diff_id.clone());
+        store.merge(&diff_ids, LOOSE)?;
         let id = store.create_image(config, &diff_ids)?;
         if let Some(name) = self.name {
             store.tag(&id, name)?;

@@ -6,6 +6,7 @@ use super::spec::{Rights, Spec};
 use super::volume::{Tmpfs, Volume};
 use crate::cgroup::{DeviceRule, View};
 use crate::error::{Error, Result};
+use crate::image::Store;
 use crate::init::{self, TerminalSize};
 use crate::mounts::plan::{self, Bind, Device, Op, Standard};
 use crate::mounts::union::Union;
@@ -42,7 +43,7 @@ const OWN_DEVICES: [&str; 16] = [
 /// The union that is the container's root.
 pub(super) fn union(spec: &Spec, directory: &Directory) -> Union {
     Union {
-        lowers: spec.lowers.clone(),
+        lowers: Store::at(directory.root()).stacked(&spec.lowers),
         upper: directory.join("upper"),
         work: directory.join("work"),
         target: directory.join("rootfs"),

@@ -1,7 +1,7 @@
 //! What is broken in the store, and mending it.
 //!
 //! ```text
-//!   layers ──> images, which need them ──> names, which mean them ──> pins ──> what nothing needs
+//!   layers, indexes of them ──> images, which need them ──> names, which mean them ──> pins ──> what nothing needs
 //! ```
 //!
 //! In this order each mend shows in what is looked at next: an image whose layer went goes, too, and
@@ -28,6 +28,7 @@ impl Store {
         let mut findings = Vec::new();
         let (pinned, damaged) = self.check_pins(repair)?;
         self.check_layers(contents, repair, &pinned, &mut findings)?;
+        self.check_stacks(repair, &mut findings)?;
         {
             let _names = self.names_alone()?;
             let images = self.check_images(repair, &mut findings)?;
@@ -82,6 +83,25 @@ impl Store {
                 false => Finding::problem("layer-damaged", place, error, AGAIN)
                     .mend(repair, || self.remove_damaged(id)),
             });
+        }
+        Ok(())
+    }
+
+    /// An index is read in full: it is small.
+    fn check_stacks(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), ImageError> {
+        for name in names(&self.stacks())? {
+            let path = self.stacks().join(&name);
+            if name.strip_suffix(".idx").is_some_and(is_id) {
+                let advice = "removed; containers do without, and the next pull makes it anew";
+                if let Err(error) = Layers::check_merged(&path, true) {
+                    findings.push(
+                        Finding::problem("stack-damaged", &path, error, advice)
+                            .mend(repair, || remove(&path)),
+                    );
+                }
+            } else if !Scratch::is_name(&name) {
+                findings.push(foreign(&self.stacks(), &name));
+            }
         }
         Ok(())
     }

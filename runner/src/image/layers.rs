@@ -17,7 +17,7 @@ use crate::types::hex;
 use layerfs::error::PackError;
 pub use layerfs::layer::packed::Limits;
 use layerfs::layer::packed::reader::ROOT;
-use layerfs::layer::packed::{Pack, pack};
+use layerfs::layer::packed::{Pack, merge, pack};
 use std::fs::{self, File};
 use std::io::{Read, Take};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -90,6 +90,38 @@ impl Layers {
     /// Whether there is such a layer.
     pub(super) fn has(&self, diff_id: &str) -> bool {
         self.lower(diff_id).is_file()
+    }
+
+    /// Makes one index of layers, lowest first, the lowest of which may be merged already (`below`), at a
+    /// path in `directory`. Nothing else has that name. Flushed.
+    pub(super) fn merge(
+        &self,
+        below: Option<&Path>,
+        layers: &[String],
+        directory: &Path,
+        to: &Path,
+    ) -> Result<(), ImageError> {
+        let own = layers.iter().rev().map(|id| self.lower(id));
+        let paths = own.chain(below.map(Path::to_owned));
+        let open = |path: PathBuf| Pack::open(&path).map_err(|e| told(e, &path));
+        let packs = paths.map(open).collect::<Result<Vec<_>, _>>()?;
+        let options = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(to);
+        let mut output = options.map_err(io("create", to))?;
+        merge(&packs, directory, &mut output).map_err(|e| told(e, to))?;
+        output.sync_all().map_err(io("flush", to))
+    }
+
+    /// Whether a merged index can be mounted, and is all that was written if `whole`.
+    pub(super) fn check_merged(path: &Path, whole: bool) -> Result<(), ImageError> {
+        let pack = Pack::open(path).map_err(|e| told(e, path))?;
+        match whole {
+            true => pack.verify().map_err(|e| told(e, path)),
+            false => Ok(()),
+        }
     }
 
     /// Bytes of file contents of a layer.

@@ -220,6 +220,8 @@ impl Store {
         names: Vec<Reference>,
         held: Vec<Layer>,
     ) -> Result<Loaded, ImageError> {
+        let layers: Vec<String> = held.iter().map(|layer| layer.diff_id.clone()).collect();
+        self.merge(&layers, 0)?;
         let id = self.create_exact(config)?;
         for name in &names {
             self.tag(&id, name)?;

@@ -11,6 +11,7 @@
 //!   ├ pins      which images and layers containers need
 //!   ├ reference the grammar of names
 //!   ├ layers    the form of a layer on the disk: archive in, archive and lower out
+//!   ├ stacks    merged indexes of several layers
 //!   ├ save, load   images in archives of docker's and OCI's form (documents)
 //!   └ import    opening, progress
 //!      └ copy   from a directory to an archive, or by tree to another directory (volumes)
@@ -32,6 +33,7 @@ mod reference;
 mod removal;
 mod save;
 mod scratch;
+mod stacks;
 mod store;
 mod tree;
 mod unstored;
@@ -45,6 +47,7 @@ pub use load::Loaded;
 pub use record::Record;
 pub use reference::Reference;
 pub use removal::Removed;
+pub use stacks::LOOSE;
 pub use store::{Added, Image, ImageId, Layer, Store};
 
 #[cfg(test)]

@@ -124,6 +124,8 @@ impl Store {
                 remove(&directory.join(name))?;
             }
         }
+        // Before the layers: an index whose layers are gone would be refused.
+        self.sweep_stacks()?;
         idle.iter().try_for_each(|id| self.remove_layer(id))
     }
 

@@ -8,6 +8,7 @@
 //!   tags/NAME%3ATAG.json    what a name means
 //!   layers/DIFFID.lfs       a layer (see layers)
 //!   layers/DIFFID.lock      shared: a resolve or a build uses the layer
+//!   stacks/CHAINID.idx      a merged index of layers, which can do without (see stacks)
 //!   pins/CONTAINER.json     the image and the layers that a container needs (see pins)
 //!   */.tmp-RANDOM           being made, or being removed
 //! ```
@@ -520,8 +521,9 @@ impl Store {
         Ok(Some(held))
     }
 
-    pub(super) fn directories(&self) -> [PathBuf; 3] {
-        [self.images(), self.tags(), self.layers.root().to_owned()]
+    pub(super) fn directories(&self) -> [PathBuf; 4] {
+        let layers = self.layers.root().to_owned();
+        [self.images(), self.tags(), layers, self.stacks()]
     }
 
     pub(super) fn images(&self) -> PathBuf {

@@ -95,6 +95,7 @@ impl Pull<'_> {
             self.layer(&work, &diff_ids[at], &manifest.layers[at])
         })?;
         let before = self.store.find(&what).ok().map(|record| record.id);
+        self.store.merge(&diff_ids, 0)?;
         let id = self.store.create_exact(&config)?;
         if reference.digest().is_none() {
             self.store.tag(&id, reference)?;
