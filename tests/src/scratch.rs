@@ -5,6 +5,7 @@
 //! by [`Scratch::finish`], which `drop` calls unless the test is panicking.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -33,10 +34,16 @@ impl Scratch {
             rustix::process::geteuid().is_root(),
             "these tests mount: run them as root"
         );
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("{PREFIX}{}-{n}", std::process::id()));
-        fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Self { path }
+        loop {
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = PathBuf::from(format!("{PREFIX}{}-{n}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Self { path },
+                // Left by a process that had the same number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 
     /// Its path.
@@ -84,18 +91,21 @@ impl Scratch {
         left
     }
 
-    /// Checks that no layerfs mount and no process is left below (tmpfs mounts are the test's
-    /// own), then removes everything.
+    /// Checks that no layerfs mount, process or bridge is left of it (tmpfs mounts are the test's
+    /// own), then removes everything, and that this could be done.
     fn finish(&self) {
         let left: Vec<_> = tools::leaks::fuse_mounts_below(&self.path);
         let quiet = wait_until(Duration::from_secs(120), || self.processes().is_empty());
         let processes = self.processes();
-        self.clear();
+        let bridges = tools::leaks::bridges_of(&self.path);
+        let removed = self.clear();
+        assert!(bridges.is_empty(), "bridges left behind: {bridges:?}");
+        removed.unwrap_or_else(|why| panic!("not removed: {why}"));
         assert!(left.is_empty(), "mounts left behind: {left:?}");
         assert!(quiet, "processes left behind: {processes:?}");
     }
 
-    fn clear(&self) {
+    fn clear(&self) -> Result<(), String> {
         self.detach();
         if !wait_until(Duration::from_secs(3), || self.processes().is_empty()) {
             for (pid, _) in self.processes() {
@@ -105,9 +115,18 @@ impl Scratch {
                 }
             }
         }
-        if let Err(e) = remove(&self.path) {
-            eprintln!("scratch {} not removed: {e}", self.path.display());
+        for bridge in tools::leaks::bridges_of(&self.path) {
+            crate::process::call("ip", &["link", "delete", &bridge]);
         }
+        let mut why = String::new();
+        let removed = wait_until(Duration::from_secs(5), || match remove(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                why = format!("{error}: {:?}", tools::leaks::paths_below(&self.path, 20));
+                false
+            }
+            _ => true,
+        });
+        removed.then_some(()).ok_or(why)
     }
 }
 
@@ -125,7 +144,9 @@ fn remove(path: &Path) -> std::io::Result<()> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.clear();
+            if let Err(why) = self.clear() {
+                eprintln!("scratch {} not removed: {why}", self.path.display());
+            }
         } else {
             self.finish();
         }

@@ -114,6 +114,38 @@ fn holds(pid: i32, text: &str) -> bool {
         .any(|target| target.to_string_lossy().contains(text))
 }
 
+/// The bridges that runners made whose root directory lies below `path`.
+pub fn bridges_of(path: &Path) -> Vec<String> {
+    let below = format!("{}/", path.display());
+    let ours = |name: &PathBuf| {
+        let alias = Path::new("/sys/class/net").join(name).join("ifalias");
+        fs::read_to_string(alias).is_ok_and(|alias| alias.contains(&below))
+    };
+    let all = fs::read_dir("/sys/class/net").into_iter().flatten();
+    let names = all.flatten().map(|entry| PathBuf::from(entry.file_name()));
+    names
+        .filter(ours)
+        .map(|name| name.display().to_string())
+        .collect()
+}
+
+/// Some of the paths below a directory, to tell what keeps it.
+pub fn paths_below(directory: &Path, most: usize) -> Vec<PathBuf> {
+    let (mut found, mut todo) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = todo.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if found.len() == most {
+                return found;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                todo.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
 /// What was there before a test run.
 #[derive(Debug, Default)]
 pub struct Before {
@@ -174,7 +206,11 @@ impl Before {
         }
         for entry in fs::read_dir("/var/tmp").into_iter().flatten().flatten() {
             if ours(&entry.path()) {
-                found.push(format!("directory {}", entry.path().display()));
+                let holds = paths_below(&entry.path(), 10);
+                found.push(format!(
+                    "directory {} with {holds:?}",
+                    entry.path().display()
+                ));
             }
         }
         found

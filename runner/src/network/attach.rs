@@ -155,7 +155,7 @@ impl Attachment {
             )?);
         }
         locked.save()?;
-        missing.make(table, &locked.state)?;
+        missing.make(table, locked)?;
         let forwards6 = self.allow_forwarding(&locked.state, wanted.container)?;
         let hairpin = !publish.is_empty() && bridges_are_filtered();
         let main = locked.state.main_of(wanted.container);

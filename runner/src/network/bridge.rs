@@ -20,6 +20,13 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// How the alias of a bridge begins; the root directory that it is of follows.
+const ALIAS: &str = "bridge of runner --root ";
+
+/// The longest alias that the kernel takes, in bytes (IFALIASZ without the end).
+const LONGEST_ALIAS: usize = 255;
 
 /// Interfaces of this name and a number are the default networks' of all roots.
 const FIRST: &str = "runner";
@@ -97,6 +104,7 @@ pub(super) fn plan(socket: &mut Socket, state: &mut State, id: &str) -> Result<(
 pub(super) fn make(
     socket: &mut Socket,
     table: &mut Table,
+    root: &Path,
     network: &Network,
 ) -> Result<u32, NetworkError> {
     let name = network.interface.as_deref().unwrap_or_default();
@@ -115,6 +123,7 @@ pub(super) fn make(
     let mut requests: Vec<_> = addresses(network)
         .map(|address| link::add_address(name, index, address))
         .collect();
+    requests.extend(alias(root).map(|alias| link::set_alias(name, alias)));
     requests.push(link::bring_up(name, index));
     socket.ask(requests).map_err(refused)?;
     table
@@ -141,6 +150,29 @@ pub(super) fn remove(
         Err(refusal) if refusal.source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other.map_err(|Refusal { what, source }| NetworkError::kernel(what, source)),
     }
+}
+
+/// Removes the bridges, of whatever root, whose root directory was removed: nobody else would.
+pub(super) fn remove_orphans() -> Result<(), NetworkError> {
+    let mut socket = Socket::route()?;
+    let listed = link::aliases(&mut socket);
+    let listed = listed.map_err(|source| NetworkError::kernel("list the interfaces", source))?;
+    for (name, alias) in listed {
+        let root = alias.strip_prefix(ALIAS);
+        // A root that has a bridge has told of it before.
+        let orphan = root.is_some_and(|root| !Path::new(root).join("networks.json").exists());
+        if orphan {
+            // Gone meanwhile: another had the same thought.
+            let _ = socket.ask(vec![link::remove(&name)]);
+        }
+    }
+    Ok(())
+}
+
+/// Which root a bridge is of; `None` for one whose path is too long, or no text.
+fn alias(root: &Path) -> Option<String> {
+    let alias = format!("{ALIAS}{}", root.to_str()?);
+    (alias.len() <= LONGEST_ALIAS).then_some(alias)
 }
 
 fn elements(network: &Network) -> Vec<nft::Element> {

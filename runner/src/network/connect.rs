@@ -72,7 +72,7 @@ impl Attachment {
         let holder = keeper::holder(table);
         add_endpoint(&mut locked.state, wanted, join, number, holder)?;
         locked.save()?;
-        bridges.make(table, &locked.state)?;
+        bridges.make(table, locked)?;
         let forwards6 = self.allow_forwarding(&locked.state, &self.container.clone())?;
         let network = locked.state.find(&join.network)?;
         let Some(endpoint) = network.endpoint(&self.container) else {

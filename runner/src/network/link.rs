@@ -57,6 +57,18 @@ pub(super) fn make_bridge(name: &str, mac: Mac) -> Request {
     }
 }
 
+/// Gives an interface a text for people and for [`aliases`], at most 255 bytes. The kernel takes none
+/// with the request that makes it.
+pub(super) fn set_alias(name: &str, alias: String) -> Request {
+    let mut link = named(name);
+    link.attributes.push(LinkAttribute::IfAlias(alias));
+    Request {
+        what: format!("name the root of {name}"),
+        message: RouteNetlinkMessage::SetLink(link),
+        flags: 0,
+    }
+}
+
 /// Makes both ends; the outer one is plugged in and up. The inner one cannot be brought up in
 /// the same request, since the two are not yet connected when the kernel looks at its flags.
 pub(super) fn make_veth(veth: &Veth<'_>) -> Request {
@@ -201,6 +213,27 @@ pub(super) fn routes(socket: &mut Socket) -> io::Result<(Vec<IpNet>, bool)> {
     })?;
     found.retain(|net| net.prefix_len() > 0);
     Ok((found, told))
+}
+
+/// Names and aliases of the interfaces that have both.
+pub(super) fn aliases(socket: &mut Socket) -> io::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    socket.list(question, |message| {
+        let RouteNetlinkMessage::NewLink(link) = message else {
+            return;
+        };
+        let (mut name, mut alias) = (None, None);
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(text) => name = Some(text),
+                LinkAttribute::IfAlias(text) => alias = Some(text),
+                _ => {}
+            }
+        }
+        found.extend(name.zip(alias));
+    })?;
+    Ok(found)
 }
 
 /// The number of an interface of the calling thread's namespace, if there is one of that name.

@@ -222,9 +222,10 @@ pub(super) fn plan_bridges(locked: &mut Locked, joins: &[Join]) -> Result<Bridge
 
 impl Bridges {
     /// Makes those that are missing.
-    pub(super) fn make(&mut self, table: &mut Table, state: &State) -> Result<(), NetworkError> {
+    pub(super) fn make(&mut self, table: &mut Table, locked: &Locked) -> Result<(), NetworkError> {
         for id in std::mem::take(&mut self.missing) {
-            let index = bridge::make(&mut self.socket, table, state.find(&id)?)?;
+            let network = locked.state.find(&id)?;
+            let index = bridge::make(&mut self.socket, table, locked.root(), network)?;
             self.indices.insert(id, index);
         }
         self.exclusive = None;

@@ -260,6 +260,11 @@ impl Locked {
         })
     }
 
+    /// The root directory it is of.
+    pub(super) fn root(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// Writes what has changed.
     pub(super) fn save(&self) -> Result<(), NetworkError> {
         let new = self.path.with_file_name(".networks.json.new");
