@@ -4,6 +4,7 @@
 //!   scenarios ── sequences of operations over one pair of layers
 //!   history   ── the trees that a plain ext4 directory goes through: before and after each operation
 //!   kill      ── kill -9 of the daemon after each call that changes the disk, then a new mount
+//!   faults    ── a call fails, or writes half of its bytes; the same mount goes on
 //!   store     ── the same of commands that bring, make and take away images
 //! ```
 //!
@@ -13,6 +14,7 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod history;
 mod kill;
 mod scenarios;

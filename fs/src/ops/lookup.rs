@@ -250,6 +250,12 @@ impl FileSystem {
                 let object = upper.object_at(At::Name(upper.index(), index.as_ref()))?;
                 let mut found = self.upper_file(upper, &file.name, &[], object)?;
                 (found.in_upper, found.ino) = (false, ino);
+                // The entry comes before the node knows of it: until then, too, the record counts.
+                if let Place::Upper(place) = &found.place
+                    && let Some(nlink) = place.origin.and_then(|origin| origin.nlink)
+                {
+                    found.stat.st_nlink = nlink.into();
+                }
                 return Ok(found);
             }
         }

@@ -10,16 +10,17 @@
 //! anything, and the next open empties it.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{OFlags, Stat, fdatasync};
+use rustix::fs::{AtFlags, OFlags, Stat, fdatasync, ftruncate, unlinkat};
 
 use super::FileSystem;
 use super::place::kind_of_stat;
 use crate::error::{Error, Result};
 use crate::inode::{Anchor, Link, Node, Place, Unsettled, UpperPlace};
+use crate::marks::Marks;
 use crate::sys::at::At;
 use crate::types::{Kind, Metacopy};
 use crate::union::copy_up::{self, Data};
@@ -170,12 +171,21 @@ impl FileSystem {
         if need == Need::Index && linked {
             return self.arrive(node, place, || Ok(()));
         }
-        if lower.char00 {
-            self.mark_impure(upper, &parent)?;
+        let published = match lower.char00 {
+            true => self.mark_impure(upper, &parent),
+            false => Ok(()),
+        };
+        let published = published.and_then(|()| {
+            self.publish_quietly(upper, &parent, &name, |dir| {
+                self.arrive(node, place, || staged.publish(dir, &name))
+            })
+        });
+        if published.is_err() && linked && !node.in_upper() {
+            // As before, and not as a kill would leave it. If that fails, it is what a kill leaves.
+            let entry = Origin::index_name(origin.position, origin.ino);
+            let _ = unlinkat(upper.index(), &*entry, AtFlags::empty());
         }
-        self.publish_quietly(upper, &parent, &name, |dir| {
-            self.arrive(node, place, || staged.publish(dir, &name))
-        })?;
+        published?;
         if unsynced {
             self.settle_later(node);
         }
@@ -232,7 +242,7 @@ impl FileSystem {
             // Left by a crash between this and the name: the other copy is as good, but this one is the
             // one we publish. Nobody has seen the other.
             Err(Error::Exists) => {
-                rustix::fs::unlinkat(upper.index(), &*name, rustix::fs::AtFlags::empty())?;
+                unlinkat(upper.index(), &*name, AtFlags::empty())?;
                 staged.link_to(upper.index(), name.as_ref())
             }
             other => other,
@@ -251,43 +261,34 @@ impl FileSystem {
     ) -> Result<()> {
         let mut state = node.state.write();
         let place = state.upper().ok_or(Error::Damaged)?;
-        let mut origin = place.origin;
-        let unsynced = self.at_anchor(&state, place, |at| {
+        let (mut origin, mut kept) = (place.origin, place.kept);
+        let completed = self.at_anchor(&state, place, |at| {
             let file = at.open(OFlags::RDWR)?;
             let before = at.stat()?;
+            // What a completion that was killed has kept is still what shows.
+            let kept = *kept.get_or_insert_with(|| KeptTimes::of(&before));
             // A truncation that was killed half-way has made the copy shorter than the layer's file.
             let size = lower.stat()?.st_size.min(before.st_size).cast_unsigned();
             let wanted = match need {
                 Need::Truncated(wanted) => wanted.min(size),
                 _ => size,
             };
-            // What a completion that was killed has kept is still what shows.
-            let kept = place.kept.unwrap_or_else(|| KeptTimes::of(&before));
-            if let (Some(origin), true) = (&mut origin, wanted == size) {
-                // The data changes the times, and it may take long.
-                origin.kept = Some(kept);
-                copy_up::record(upper, at, origin)?;
+            let done = bring_data(upper, lower, at, &file, (size, wanted), kept, &mut origin);
+            if done.is_err() && Marks::read(at).is_ok_and(|marks| marks.metacopy) {
+                // The layer's data is still in force, as much of it as the copy is long. It is the failure
+                // that is told, not what comes of this.
+                let _ = ftruncate(&file, before.st_size.cast_unsigned());
+                let _ = at.set_times(&kept.put_back());
             }
-            let unsynced = copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
-            if wanted == size {
-                at.set_times(&kept.put_back())?;
-            }
-            match &mut origin {
-                Some(origin) => {
-                    (origin.kept, origin.unsynced) = (None, unsynced);
-                    copy_up::record(upper, at, origin)?;
-                }
-                // A copy that overlayfs made has no record of ours to say it.
-                None if unsynced.is_some() => fdatasync(&file)?,
-                None => {}
-            }
-            upper.unmark(at, "metacopy")?;
-            let marked = origin.is_some_and(|origin| origin.unsynced.is_some());
-            if !marked {
-                upper.unmark(at, "redirect")?;
-            }
-            Ok(marked)
-        })?;
+            done
+        });
+        if completed.is_err()
+            && let Some(place) = state.upper_mut()
+        {
+            // Whatever was written, nobody shall see it by the times.
+            place.kept = kept;
+        }
+        let unsynced = completed?;
         if let Some(place) = state.upper_mut() {
             (place.data, place.kept) = (None, None);
             place.origin = origin;
@@ -334,4 +335,41 @@ impl FileSystem {
         }
         Ok(())
     }
+}
+
+/// Fills a metadata-only copy with the first `wanted` of `size` bytes of the layer's data, and takes its
+/// mark away; tells whether the data is still to be brought to disk.
+fn bring_data(
+    upper: &Upper,
+    lower: &LowerFile,
+    at: At<'_>,
+    file: &OwnedFd,
+    (size, wanted): (u64, u64),
+    kept: KeptTimes,
+    origin: &mut Option<Origin>,
+) -> Result<bool> {
+    if let (Some(origin), true) = (&mut *origin, wanted == size) {
+        // The data changes the times, and it may take long.
+        origin.kept = Some(kept);
+        copy_up::record(upper, at, origin)?;
+    }
+    let unsynced = copy_up::fill(upper, lower, file.as_fd(), size, wanted)?;
+    if wanted == size {
+        at.set_times(&kept.put_back())?;
+    }
+    match &mut *origin {
+        Some(origin) => {
+            (origin.kept, origin.unsynced) = (None, unsynced);
+            copy_up::record(upper, at, origin)?;
+        }
+        // A copy that overlayfs made has no record of ours to say it.
+        None if unsynced.is_some() => fdatasync(file)?,
+        None => {}
+    }
+    upper.unmark(at, "metacopy")?;
+    let marked = origin.is_some_and(|origin| origin.unsynced.is_some());
+    if !marked {
+        upper.unmark(at, "redirect")?;
+    }
+    Ok(marked)
 }

@@ -97,7 +97,8 @@ pub(super) fn relative(directory: &Path, to: &Path) -> PathBuf {
     let mut from = directory.components().peekable();
     let mut rest = to.components().peekable();
     while from.peek().is_some() && from.peek() == rest.peek() {
-        (from.next(), rest.next());
+        from.next();
+        rest.next();
     }
     from.map(|_| Component::ParentDir).chain(rest).collect()
 }
