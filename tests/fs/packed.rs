@@ -317,3 +317,48 @@ fn r7_a_packed_layer_is_never_written() {
     mount.unmount();
     assert!(fs::read(&file).unwrap() == before);
 }
+
+/// bsdtar writes access lists as text with numbers, GNU tar as text with names, which numbers are where
+/// nobody has them.
+#[test]
+fn access_lists_that_an_archive_has_as_text() {
+    let scratch = Scratch::new();
+    let tree = scratch.dir("tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    fs::write(tree.join("plain"), "x").unwrap();
+    fs::create_dir(tree.join("dir")).unwrap();
+    let lists = "u:12345:rwx,g:54321:r,m:rw";
+    for (flags, list, path) in [
+        ("-m", lists, "file"),
+        ("-m", lists, "dir"),
+        ("-dm", lists, "dir"),
+    ] {
+        call("setfacl", &[flags, list, tree.join(path).to_str().unwrap()]).ok();
+    }
+    let view = View {
+        no_dir_times: true,
+        ..View::plain()
+    };
+    let wanted = Snapshot::of(&tree, &view);
+    let names = fs::read_dir(&tree).unwrap().count();
+    assert_eq!(names, 3);
+    for (name, program, flags) in [
+        ("bsd", "bsdtar", ["--acls", "--no-xattrs", "--format=pax"]),
+        ("gnu", "tar", ["--acls", "--no-xattrs", "--format=pax"]),
+    ] {
+        let tar = scratch.join(format!("{name}.tar"));
+        let mut make = Command::new(program);
+        make.args(flags).arg("-cf").arg(&tar).arg("-C").arg(&tree);
+        run(make.arg(".")).ok();
+        let bytes = fs::read(&tar).unwrap();
+        let says = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        assert!(says(b"SCHILY.acl.access"), "{program} writes no lists");
+        assert!(!says(b"system.posix_acl_access"), "{program}");
+        let lfs = scratch.join(format!("{name}.lfs"));
+        pack(&tar, &lfs).ok();
+        let mount = Union::of(&[&lfs], scratch.dir(name)).layerfs();
+        // bsdtar cuts times to what a header holds where it need not write a record.
+        Snapshot::of(mount.path(), &view).assert_same(&wanted, program);
+        mount.unmount();
+    }
+}

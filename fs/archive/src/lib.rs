@@ -10,6 +10,7 @@
 //! members for a whole one; and it cannot say at which byte something is wrong. All numbers and
 //! lengths come from the archive and are checked before they are used. Names are the caller's to check.
 
+mod acl;
 mod packing;
 mod sparse;
 mod writer;
@@ -259,16 +260,29 @@ impl<R: Read> Archive<R> {
         let xattrs = extensions.records.iter().filter_map(|(key, value)| {
             Some((key.strip_prefix(b"SCHILY.xattr.")?.to_vec(), value.clone()))
         });
+        let mut xattrs: Vec<_> = xattrs.collect();
+        let mut mode = or_zero(&old.mode, header.mode()).map_err(|e| at(e.to_string()))? & 0o7777;
+        for (record, attribute) in acl::ATTRIBUTES {
+            // Where both are there, the kernel's own form is what the text was made of.
+            let known = xattrs.iter().any(|(name, _)| name == attribute.as_bytes());
+            let text = own(record).filter(|_| !known && kind != Kind::Symlink);
+            if let Some(list) = text.and_then(|text| acl::encode(text)) {
+                xattrs.push((attribute.as_bytes().to_vec(), list.value));
+                if record == acl::ACCESS {
+                    mode = mode & !0o777 | list.mode;
+                }
+            }
+        }
         let mut member = Member {
             kind,
             path,
             link: link.unwrap_or_default(),
-            mode: or_zero(&old.mode, header.mode()).map_err(|e| at(e.to_string()))? & 0o7777,
+            mode,
             uid: id("uid", or_zero(&old.uid, header.uid()))?,
             gid: id("gid", or_zero(&old.gid, header.gid()))?,
             mtime,
             device,
-            xattrs: xattrs.collect(),
+            xattrs,
             size: 0,
             extents: Vec::new(),
         };
