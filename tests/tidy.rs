@@ -31,7 +31,7 @@ const RUNNER: &[&[&str]] = &[
     &["init"],
     &["registry"],
     &["image", "mounts", "cgroup", "network", "security", "logs"],
-    &["sys"],
+    &["sys", "publish"],
     &["error", "types"],
 ];
 

@@ -11,7 +11,7 @@
 //!    │
 //!   image   mounts   cgroup   network   security   logs
 //!    └────────┴────────┼────────┴─────────┴────────┘
-//!   sys ── system calls that std, rustix and nix lack; every `unsafe`
+//!   sys ── system calls that std, rustix and nix lack; every `unsafe`      publish ── small files, written at once
 //!
 //!   types ── small values that every floor may use
 //! ```
@@ -30,6 +30,7 @@ pub mod init;
 pub mod logs;
 pub mod mounts;
 pub mod network;
+pub mod publish;
 pub mod registry;
 pub mod security;
 pub mod sys;

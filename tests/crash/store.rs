@@ -315,3 +315,46 @@ fn images_that_go_are_there_or_not() {
         ],
     );
 }
+
+/// All that `create` asks and changes, in order.
+fn creation(setting: &Setting) -> Vec<String> {
+    setting.renew();
+    let plan = Plan {
+        counted: Counted::Files,
+        strike: None,
+    };
+    let line = ["create", "--name", "kept", "base", "sh"].map(str::to_owned);
+    let tracer = setting.traced(&line, plan);
+    assert_eq!(tracer.wait(LIMIT), 0, "{}", said(&setting.runner));
+    tracer.disarm()
+}
+
+#[test]
+fn a_pin_is_on_the_disk_before_anything_else_of_its_container() {
+    let setting = Setting::new();
+    let calls = creation(&setting);
+    let all = calls.join("\n");
+    let at = |what: &str, part: &str, from: usize| {
+        let mut rest = calls.iter().skip(from);
+        let found = rest.position(|call| call.starts_with(what) && call.contains(part));
+        found.unwrap_or_else(|| panic!("no {what} of {part} from call {from} on:\n{all}")) + from
+    };
+    let renamed = at("rename", "/pins/", 0);
+    let made = at("open", "/pins/.tmp-", 0);
+    let flushed = at("fsync", "", made);
+    let directory = at("fsync", "", renamed);
+    let container = at("mkdir", "/containers/", renamed);
+    let order = [made, flushed, renamed, directory, container];
+    assert!(order.is_sorted(), "{order:?}:\n{all}");
+    let pins = fs::read_dir(setting.runner.state().join("pins")).unwrap();
+    for pin in pins {
+        let path = pin.unwrap().path();
+        let text = fs::read(&path).unwrap();
+        let pin: Value = serde_json::from_slice(&text).unwrap();
+        assert!(
+            !pin["layers"].as_array().unwrap().is_empty(),
+            "{}",
+            path.display()
+        );
+    }
+}

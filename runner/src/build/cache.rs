@@ -9,6 +9,7 @@
 //! Losing the file loses time only.
 
 use crate::image::{ImageId, Layer, Store};
+use crate::publish::{Reach, publish};
 use crate::types::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -85,7 +86,7 @@ impl<'a> Cache<'a> {
     pub fn keep(&mut self, key: String, layer: &Layer) -> Result<(), String> {
         self.known.layers.insert(key, layer.diff_id.clone());
         let layers: Vec<String> = self.known.layers.values().cloned().collect();
-        let pinned = self.store.pin_layers(PIN, &layers);
+        let pinned = self.store.pin_layers(PIN, &layers, &self.scratch);
         pinned.map_err(|error| error.to_string())?;
         self.write()
     }
@@ -107,9 +108,8 @@ impl<'a> Cache<'a> {
     }
 
     fn write(&self) -> Result<(), String> {
-        let text = serde_json::to_string(&self.known).map_err(|error| error.to_string())?;
-        let written = fs::write(&self.scratch, text);
-        let written = written.and_then(|()| fs::rename(&self.scratch, &self.path));
+        let text = serde_json::to_vec(&self.known).map_err(|error| error.to_string())?;
+        let written = publish(&self.path, &self.scratch, &text, Reach::Readers);
         written.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
     }
 

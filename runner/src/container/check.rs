@@ -11,6 +11,7 @@ use super::volume::Volumes;
 use crate::error::{Error, Result};
 use crate::image::Store;
 use crate::network;
+use crate::publish::Reach;
 use crate::types::Finding;
 use std::collections::BTreeSet;
 use std::fs;
@@ -89,7 +90,14 @@ impl Home {
                 what,
                 "its layers are pinned",
             );
-            let pin = || store.pin(id.as_str(), spec.image_id.as_deref(), &spec.lowers);
+            let pin = || {
+                store.pin(
+                    id.as_str(),
+                    spec.image_id.as_deref(),
+                    &spec.lowers,
+                    Reach::Disk,
+                )
+            };
             findings.push(finding.mend(repair, pin));
         }
         if self.find_name(id)?.is_none() {

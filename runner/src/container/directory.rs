@@ -18,10 +18,11 @@ use super::spec::Spec;
 use super::state::State;
 use crate::error::{Error, Result};
 use crate::image::root_of;
+use crate::publish::{Reach, publish};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -109,7 +110,7 @@ impl Directory {
     /// Writes the specification. One that is to be kept reaches the disk, so that a power cut
     /// does not take what is in the container with it.
     pub fn set_spec(&self, spec: &Spec) -> Result<()> {
-        self.write_json("config.json", spec, !spec.remove)
+        self.write_json("config.json", spec, spec.reach())
     }
 
     /// The state as it was last written.
@@ -119,7 +120,7 @@ impl Directory {
 
     /// Writes the state.
     pub fn set_state(&self, state: &State) -> Result<()> {
-        self.write_json("state.json", state, false)
+        self.write_json("state.json", state, Reach::Readers)
     }
 
     /// Writes a file that is shown to the container.
@@ -149,17 +150,12 @@ impl Directory {
 
     /// Replaces a file as a whole: a reader sees the old or the new, also after a crash of ours.
     /// The state need not reach the disk: after a crash of the machine no container runs anyway.
-    fn write_json<T: Serialize>(&self, name: &str, value: &T, sync: bool) -> Result<()> {
+    fn write_json<T: Serialize>(&self, name: &str, value: &T, reach: Reach) -> Result<()> {
         let path = self.join(name);
         let new = self.join(&format!(".{name}.new"));
         let written = serde_json::to_vec(value)
             .map_err(io::Error::from)
-            .and_then(|bytes| {
-                let mut file = File::create(&new)?;
-                file.write_all(&bytes)?;
-                if sync { file.sync_data() } else { Ok(()) }
-            })
-            .and_then(|()| fs::rename(&new, &path));
+            .and_then(|bytes| publish(&path, &new, &bytes, reach));
         written.map_err(Error::io("write", path))
     }
 }

@@ -147,7 +147,7 @@ impl Home {
 
     fn make(&self, directory: &Directory, spec: &Spec, name: Option<&str>) -> Result<String> {
         let image = spec.image_id.as_deref();
-        Store::at(&self.root).pin(spec.id.as_str(), image, &spec.lowers)?;
+        Store::at(&self.root).pin(spec.id.as_str(), image, &spec.lowers, spec.reach())?;
         let name = self.give_name(&spec.id, name)?;
         directory.make()?;
         directory.write_text("name", &name)?;

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::init::Rlimit;
 use crate::logs;
 use crate::network;
+use crate::publish::Reach;
 use crate::security::{CapabilitySet, Filter, SeccompChoice};
 use crate::types::Moment;
 use serde::{Deserialize, Serialize};
@@ -263,6 +264,14 @@ impl Spec {
     /// Whether the layers change behind the container.
     pub fn lowers_change(&self) -> bool {
         self.image == HOST_IMAGE
+    }
+
+    /// What of it is written down reaches the disk if the container is to be kept.
+    pub fn reach(&self) -> Reach {
+        match self.remove {
+            true => Reach::Readers,
+            false => Reach::Disk,
+        }
     }
 }
 

@@ -6,16 +6,18 @@
 //!
 //! A pinned layer is never removed, whether its container runs or not. A pin is made before its
 //! container can be found and goes after it, so a command killed in between leaves a pin too many,
-//! never one too few; what finishes the killed command's work removes it.
+//! never one too few; what finishes the killed command's work removes it. That of a container that is to be
+//! kept is on the disk before anything else of it.
 
 use super::ImageError;
 use super::error::io;
 use super::record::is_id;
+use crate::publish::{Reach, publish};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -30,12 +32,13 @@ pub(super) struct Pin {
     pub(super) layers: Vec<String>,
 }
 
-/// Writes the pin of a container.
+/// Writes the pin of a container, whose lock the caller holds; else `scratch` is the caller's alone.
 pub(super) fn write(
     pins: &Path,
     container: &str,
-    image: Option<&str>,
-    layers: &[String],
+    (image, layers): (Option<&str>, &[String]),
+    reach: Reach,
+    scratch: Option<&Path>,
 ) -> Result<(), ImageError> {
     let pin = Pin {
         image: image.map(str::to_owned),
@@ -47,11 +50,10 @@ pub(super) fn write(
         .create(pins)
         .map_err(io("create", pins))?;
     let path = path(pins, container);
-    let scratch = pins.join(format!(".tmp-{container}"));
+    let own = pins.join(format!(".tmp-{container}"));
     let written = serde_json::to_vec(&pin)
         .map_err(std::io::Error::from)
-        .and_then(|text| File::create(&scratch)?.write_all(&text))
-        .and_then(|()| fs::rename(&scratch, &path));
+        .and_then(|text| publish(&path, scratch.unwrap_or(&own), &text, reach));
     written.map_err(io("write", &path))
 }
 

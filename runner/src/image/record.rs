@@ -7,12 +7,13 @@
 
 use super::error::io;
 use super::{Config, ImageError, OciConfig, Reference};
+use crate::publish::{Reach, publish};
 use crate::types::hex;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 /// Longest record that is read, in bytes.
@@ -130,19 +131,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ImageError> {
     Ok(Some(bytes))
 }
 
-/// Writes a file in one step: a reader sees the old one, the new one, or none. `scratch` is a
-/// name beside `path` that nobody else uses.
+/// Writes a file in one step, to the disk. `scratch` is a name beside `path` that nobody else uses.
 pub(super) fn write(bytes: &[u8], path: &Path, scratch: &Path) -> Result<(), ImageError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR);
-    let mut file = File::from(fd.map_err(io("create", scratch))?);
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let written = written.and_then(|()| std::fs::rename(scratch, path));
-    written.map_err(|e| {
-        // Swept later if this fails too.
-        let _ = std::fs::remove_file(scratch);
-        io("write", path)(e)
-    })
+    publish(path, scratch, bytes, Reach::Disk).map_err(io("write", path))
 }
 
 pub(super) fn wrong(path: &Path, why: String) -> ImageError {

@@ -58,7 +58,7 @@ pub(super) fn remove(path: &Path) -> Result<(), ImageError> {
 
 /// Brings a directory's names to the disk.
 pub(super) fn flush(directory: &Path) -> Result<(), ImageError> {
-    rustix::fs::fsync(open_directory(directory)?).map_err(io("flush", directory))
+    crate::publish::flush(directory).map_err(io("flush", directory))
 }
 
 pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, ImageError> {

@@ -26,8 +26,9 @@ use super::error::io;
 use super::layers::{Layers, Limits};
 use super::pins;
 use super::record::{self, Tag, is_id};
-use super::scratch::{Scratch, flush, names};
+use super::scratch::{Scratch, names};
 use super::{Config, ImageError, OciConfig, Record, Reference, unstored};
+use crate::publish::Reach;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -141,7 +142,7 @@ impl Store {
     }
 
     /// Keeps an image, and the layers among `lowers` that are the store's, from being removed,
-    /// until [`Store::unpin`]. The caller still holds the [`Image`] that they came with.
+    /// until [`Store::unpin`]. The caller still holds the [`Image`] that they came with, and the container's lock.
     ///
     /// # Errors
     /// The pin cannot be written.
@@ -150,13 +151,14 @@ impl Store {
         container: &str,
         image: Option<&str>,
         lowers: &[PathBuf],
+        reach: Reach,
     ) -> Result<(), ImageError> {
         let own = lowers.iter().filter_map(|path| self.layers.diff_id(path));
         let layers: Vec<String> = own.collect();
         if layers.is_empty() {
             return Ok(());
         }
-        pins::write(&self.pins(), container, image, &layers)
+        pins::write(&self.pins(), container, (image, &layers), reach, None)
     }
 
     /// Whether a container has layers of the store, and no pin.
@@ -176,12 +178,19 @@ impl Store {
         Ok(paths.iter().map(|path| pins::user(path)).collect())
     }
 
-    /// Keeps layers (64 digits each) for something else than a container, until [`Store::unpin`].
+    /// Keeps layers (64 digits each) for something else than a container, until [`Store::unpin`]. `scratch` is
+    /// a path in the store that nobody else uses.
     ///
     /// # Errors
     /// The pin cannot be written.
-    pub fn pin_layers(&self, user: &str, layers: &[String]) -> Result<(), ImageError> {
-        pins::write(&self.pins(), user, None, layers)
+    pub fn pin_layers(
+        &self,
+        user: &str,
+        layers: &[String],
+        scratch: &Path,
+    ) -> Result<(), ImageError> {
+        let pins = self.pins();
+        pins::write(&pins, user, (None, layers), Reach::Disk, Some(scratch))
     }
 
     /// What layerfs mounts for layers, topmost first, given lowest first.
@@ -370,7 +379,6 @@ impl Store {
             return Err(record::wrong(&path, why));
         }
         record::write(bytes, &path, Scratch::new(&self.images())?.path())?;
-        flush(&self.images())?;
         Ok(id)
     }
 
@@ -392,8 +400,7 @@ impl Store {
         };
         let file = self.tags().join(reference.file_name());
         let bytes = serde_json::to_vec(&tag).map_err(|e| record::wrong(&file, e.to_string()))?;
-        record::write(&bytes, &file, Scratch::new(&self.tags())?.path())?;
-        flush(&self.tags())
+        record::write(&bytes, &file, Scratch::new(&self.tags())?.path())
     }
 
     /// All images, newest first; those without a name, too.

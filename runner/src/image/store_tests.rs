@@ -1,6 +1,7 @@
 //! The store: names, locks, and what a kill leaves behind.
 
 use super::*;
+use crate::publish::Reach;
 use std::fs;
 use std::path::Path;
 
@@ -94,7 +95,7 @@ fn the_same_archive_is_one_layer() {
         Err(ImageError::InUse { .. })
     ));
     store
-        .pin("container", held.id.as_deref(), &held.lowers())
+        .pin("container", held.id.as_deref(), &held.lowers(), Reach::Disk)
         .unwrap();
     drop(held);
     let error = store.remove("b", false).unwrap_err().to_string();

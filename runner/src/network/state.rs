@@ -13,12 +13,13 @@
 use super::NetworkError;
 use super::link::Mac;
 use super::ports::Published;
+use crate::publish::{Reach, publish};
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -270,17 +271,7 @@ impl Locked {
         let new = self.path.with_file_name(".networks.json.new");
         let written = serde_json::to_vec(&self.state)
             .map_err(io::Error::from)
-            .and_then(|bytes| {
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .custom_flags(libc::O_NOFOLLOW)
-                    .open(&new)?;
-                file.write_all(&bytes)
-            })
-            .and_then(|()| fs::rename(&new, &self.path));
+            .and_then(|bytes| publish(&self.path, &new, &bytes, Reach::Readers));
         written.map_err(NetworkError::file("write", &self.path))
     }
 }
@@ -296,6 +287,7 @@ impl Drop for Locked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn network(name: &str, id: &str) -> Network {
         Network {

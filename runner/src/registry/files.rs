@@ -1,9 +1,9 @@
 //! Small files of our own and of docker's: read bounded, replaced in one step.
 
 use super::RegistryError;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::publish::{Reach, publish};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The bytes of a file; `None` when there is none.
@@ -31,18 +31,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
         std::thread::current().id()
     ));
     let scratch = path.with_file_name(name);
-    let mut how = OpenOptions::new();
-    how.write(true).create(true).truncate(true).mode(0o600);
-    let written = how.open(&scratch).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&scratch, path)
-    });
-    written.map_err(|e| {
-        // Nothing depends on what is left if this fails, too.
-        let _ = std::fs::remove_file(&scratch);
-        wrong(path, format!("cannot write it: {e}"))
-    })
+    let written = publish(path, &scratch, bytes, Reach::Disk);
+    written.map_err(|e| wrong(path, format!("cannot write it: {e}")))
 }
 
 pub(super) fn wrong(path: &Path, why: String) -> RegistryError {
