@@ -9,7 +9,7 @@
 //! They hold nothing that the layers do not: a mount of the layers themselves shows the same, with the
 //! same inode numbers. So an index may be missing, and a container need not know of it. What is pulled or
 //! loaded gets one of all its layers; on what is committed or built some layers may lie loose, since a
-//! lookup in one more costs less than a microsecond and an index of 100 000 files a third of a second.
+//! lookup in one more costs 40 ns and an index of 100 000 files 50 ms.
 
 use super::error::io;
 use super::layers::Layers;
