@@ -171,18 +171,33 @@ fn table_and_bridge_of_a_root_that_is_gone_go_with_the_next_bridged_container() 
     let lost = Runner::new();
     let id = lost.detached(&["--network", "bridge"], "exec sleep 4714");
     let table = table_of(&lost);
-    let bridge = networks(&lost)["networks"][0]["interface"].clone();
+    assert_eq!(tools::leaks::bridges_of(lost.scratch.path()).len(), 1);
     kill_monitor(&id);
     std::fs::remove_dir_all(lost.state()).unwrap();
     let other = Runner::new();
     other.sh(&["--network", "bridge"], "true").ok();
     table_goes(table);
-    let bridge = std::path::Path::new("/sys/class/net").join(bridge.as_str().unwrap());
-    assert!(!bridge.exists(), "{}", bridge.display());
+    let left = tools::leaks::bridges_of(lost.scratch.path());
+    assert!(left.is_empty(), "{left:?}");
     // Who removes a root while its monitors are killed has to remove these by hand.
     for group in cgroups_of(&id) {
         std::fs::remove_dir(group).unwrap();
     }
+}
+
+/// chattr +i and +a on files and directories: root cannot remove them as they are.
+#[test]
+fn what_a_container_made_immutable_goes_with_it() {
+    let runner = Runner::new();
+    let script = "mkdir -p /d/e && echo x > /d/e/f && echo y > /d/a && chattr +i /d/e/f && \
+        chattr +i /d/e && chattr +a /d/a && chattr +i /d && rm -rf /d; test -e /d/e/f";
+    let flags = ["--cap-add", "LINUX_IMMUTABLE"];
+    let done = runner.debian(&flags, script);
+    assert_eq!(done.code, 0, "{done}");
+    assert!(!done.err().contains("runner"), "{done}");
+    let kept = runner.detached(&flags, script);
+    runner.ok("wait", &[&kept]);
+    runner.ok("rm", &[&kept]);
 }
 
 #[test]

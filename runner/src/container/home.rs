@@ -25,6 +25,7 @@ use super::names::{self, Names, check_name};
 use super::spec::Spec;
 use super::state::{State, Status};
 use super::volume::{self, Volumes};
+use super::wipe::wipe;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::image::Store;
@@ -395,14 +396,5 @@ impl Home {
         Self {
             root: directory.root().to_owned(),
         }
-    }
-}
-
-fn wipe(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 //!     │ volume ── the values of -v and --tmpfs
 //!   state ── how it does: state.json
 //!   home ── all containers: making, finding, naming, removing, sweeping
-//!     │ directory ── one container's directory
+//!     │ directory ── one container's directory;  wipe ── removing it, whatever is in it
 //!     │ names, lock ── which is called what; who may change it
 //!     │ journal ── what happened
 //!   client ── starts a monitor or talks to one; relays streams and signals, waits
@@ -41,6 +41,7 @@ pub mod state;
 pub(crate) mod terminal;
 pub mod transfer;
 pub mod volume;
+mod wipe;
 
 /// What a container has changed of its image: each path, without a leading `/`, and docker's letter.
 pub fn changes(

@@ -152,7 +152,8 @@ pub(super) fn remove(
     }
 }
 
-/// Removes the bridges, of whatever root, whose root directory was removed: nobody else would.
+/// Removes the bridges, of whatever root, whose root directory was removed and that no container is on:
+/// nobody else would. (Where only we cannot see the directory, its next container makes it anew.)
 pub(super) fn remove_orphans() -> Result<(), NetworkError> {
     let mut socket = Socket::route()?;
     let listed = link::aliases(&mut socket);

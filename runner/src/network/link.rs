@@ -15,6 +15,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -215,9 +216,9 @@ pub(super) fn routes(socket: &mut Socket) -> io::Result<(Vec<IpNet>, bool)> {
     Ok((found, told))
 }
 
-/// Names and aliases of the interfaces that have both.
+/// Names and aliases of the interfaces that have both, and that nothing is plugged into.
 pub(super) fn aliases(socket: &mut Socket) -> io::Result<Vec<(String, String)>> {
-    let mut found = Vec::new();
+    let (mut found, mut bridges) = (Vec::new(), HashSet::new());
     let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
     socket.list(question, |message| {
         let RouteNetlinkMessage::NewLink(link) = message else {
@@ -228,12 +229,18 @@ pub(super) fn aliases(socket: &mut Socket) -> io::Result<Vec<(String, String)>> 
             match attribute {
                 LinkAttribute::IfName(text) => name = Some(text),
                 LinkAttribute::IfAlias(text) => alias = Some(text),
+                LinkAttribute::Controller(bridge) => drop(bridges.insert(bridge)),
                 _ => {}
             }
         }
-        found.extend(name.zip(alias));
+        let index = link.header.index;
+        found.extend(name.zip(alias).map(|(name, alias)| (index, name, alias)));
     })?;
-    Ok(found)
+    found.retain(|(index, ..)| !bridges.contains(index));
+    Ok(found
+        .into_iter()
+        .map(|(_, name, alias)| (name, alias))
+        .collect())
 }
 
 /// The number of an interface of the calling thread's namespace, if there is one of that name.
