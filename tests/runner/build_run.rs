@@ -218,3 +218,73 @@ fn copy_leaves_out_and_keeps_paths() {
     // What is left out does not count.
     assert_eq!(reused(&built(&runner, dockerfile, &changed, &[])), 2);
 }
+
+#[test]
+fn archives_of_every_packing() {
+    let runner = setting();
+    let packings = [
+        ("", "cat"),
+        (".gz", "gzip"),
+        (".xz", "xz"),
+        (".bz2", "bzip2"),
+        (".zst", "zstd"),
+    ];
+    let tree = runner.scratch.dir("tree");
+    fs::create_dir(tree.join("in")).unwrap();
+    fs::write(tree.join("in/file"), "packed").unwrap();
+    fs::write(
+        tree.join("Dockerfile"),
+        "FROM debian\nCOPY in/file /from-context\n",
+    )
+    .unwrap();
+    let mut dockerfile = "FROM debian\n".to_owned();
+    let place = context(&runner, &[("text.bz2", "BZh is no archive")]);
+    let script = "tar c -C \"$1\" . | $2 > \"$3\"";
+    for (end, program) in packings {
+        let archive = place.join(format!("b.tar{end}"));
+        let paths = [&tree, &archive].map(|path| path.to_str().unwrap());
+        tests::process::call("sh", &["-c", script, "-", paths[0], program, paths[1]]).ok();
+        dockerfile.push_str(&format!("ADD b.tar{end} /to{end}/\n"));
+        let name = format!("imported{end}");
+        runner.ok("import", &[paths[1], &name]);
+        let made = runner.call("build", &["-q", "-f", "Dockerfile", "-t", "piped", "-"]);
+        assert_eq!(made.code, 125, "nothing is piped: {made}");
+        let line = format!(
+            "{} build -q --root {} -t piped{end} - < {}",
+            tools::programs::runner().display(),
+            runner.state().display(),
+            paths[1]
+        );
+        tests::process::call("sh", &["-c", &line]).ok();
+        assert_eq!(
+            shell(&runner, &format!("piped{end}"), "cat /from-context"),
+            "packed"
+        );
+    }
+    dockerfile.push_str("ADD text.bz2 /text/\n");
+    fs::write(place.join("Dockerfile"), &dockerfile).unwrap();
+    assert_eq!(build(&runner, &["-t", "made"], &place).code, 0);
+    let seen = shell(&runner, "made", "cat /to*/in/file /text/text.bz2");
+    assert_eq!(seen, "packed".repeat(packings.len()) + "BZh is no archive");
+    let id = runner.ok("images", &["-q", "--no-trunc", "imported"]);
+    let saved = runner.scratch.join("saved");
+    runner.ok("save", &["-o", saved.to_str().unwrap(), "imported"]);
+    for (program, end) in [("xz", "xz"), ("bzip2", "bz2")] {
+        tests::process::call(program, &["-k", saved.to_str().unwrap()]).ok();
+        runner.ok("rmi", &["-f", "imported"]);
+        let packed = runner.scratch.join(format!("saved.{end}"));
+        runner.ok("load", &["-i", packed.to_str().unwrap()]);
+        assert_eq!(
+            runner.ok("images", &["-q", "--no-trunc", "imported"]),
+            id,
+            "{end}"
+        );
+    }
+    // The same archive, whatever it was packed with, makes the same layer.
+    let layers = packings.map(|(end, _)| {
+        let template = "{{json .RootFS.Layers}}";
+        let name = format!("imported{end}");
+        runner.ok("inspect", &["--type", "image", "-f", template, &name])
+    });
+    assert!(layers.iter().all(|one| *one == layers[0]), "{layers:?}");
+}

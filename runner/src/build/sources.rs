@@ -405,12 +405,7 @@ impl<W: Write> Writing<'_, W> {
     fn extract(&mut self, file: &File, path: &Path) -> Result<bool, Why> {
         let told = |why: std::io::Error| format!("{}: {why}", path.display());
         let mut input = BufReader::with_capacity(256 << 10, file);
-        let packing = Packing::of(input.fill_buf().map_err(told)?).map_err(|name| {
-            format!(
-                "{}: packed with {name}, which ADD does not read; pack it with gzip or zstd, or use COPY",
-                path.display()
-            )
-        })?;
+        let packing = Packing::of(input.fill_buf().map_err(told)?);
         let mut inflated = packing.open(input).map_err(told)?;
         let start = start_of(&mut inflated).map_err(told)?;
         // What holds no archive, compressed or not, is copied as it is.

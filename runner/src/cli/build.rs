@@ -30,7 +30,7 @@ const LONGEST_SECRET: u64 = 500 << 10;
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd), or a Dockerfile alone.
+    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd, xz, bzip2), or a Dockerfile alone.
 What an instruction made of the same layers and sources is taken from the cache; times of files do not count.
 RUN has the isolation of runner run, but programs may gain rights in it (sudo).
 
@@ -230,10 +230,7 @@ fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
 /// A context or a Dockerfile on standard input.
 fn piped(args: &Args, build: &Build) -> Result<Input> {
     let start = start_of(&mut stdin()).map_err(Error::system("read standard input"))?;
-    let packing = Packing::of(&start).map_err(|name| {
-        let why = "pack the context with gzip or zstd";
-        Error::Refused(format!("build: standard input: packed with {name}; {why}"))
-    })?;
+    let packing = Packing::of(&start);
     let text = packing == Packing::Plain && !is_tar(&start);
     let whole = Cursor::new(start).chain(stdin().lock());
     if text {
