@@ -215,6 +215,20 @@ fn however_an_archive_is_compressed_its_bytes_are_the_same_and_tar_lists_them() 
     third.ok();
     assert_eq!(diff_id(&third), diff_id(&first));
     assert_eq!(fs::read(&out).unwrap(), packed, "and so are the index's");
+    for program in ["xz", "bzip2"] {
+        // Two streams, one after the other, are one archive.
+        let (file, bytes) = (scratch.join(program), fs::read(&tar).unwrap());
+        let halves = bytes.split_at(bytes.len() / 2);
+        let packed_halves = [halves.0, halves.1].map(|half| {
+            let limit = std::time::Duration::from_secs(60);
+            run_with(Command::new(program).arg("-c"), half, limit).stdout
+        });
+        fs::write(&file, packed_halves.concat()).unwrap();
+        let again = pack(&file, &out);
+        again.ok();
+        assert_eq!(diff_id(&again), diff_id(&first), "{program}");
+        assert_eq!(fs::read(&out).unwrap(), packed, "{program}");
+    }
 }
 
 #[test]
@@ -224,14 +238,18 @@ fn what_is_no_sound_archive_is_refused_and_leaves_nothing() {
     let tar = scratch.join("t.tar");
     archive(&tree, &tar);
     let whole = fs::read(&tar).unwrap();
-    let gzip = run(Command::new("gzip").arg("-c").arg(&tar)).stdout;
+    let [gzip, xz, bzip2] =
+        ["gzip", "xz", "bzip2"].map(|by| run(Command::new(by).arg("-c").arg(&tar)).stdout);
     let out = scratch.join("out.lfs");
     for (bytes, says) in [
         (whole[..whole.len() / 2].to_vec(), "cut short"),
         (gzip[..gzip.len() / 2].to_vec(), "cut short"),
         (Vec::new(), "empty"),
         (b"no archive at all".repeat(100), "not a tar header"),
-        (b"\xfd7zXZ\0....".repeat(100), "xz"),
+        (b"\xfd7zXZ\0....".repeat(100), "cannot read on"),
+        (b"BZh91AY&SY....".repeat(100), "cannot read on"),
+        (xz[..xz.len() / 2].to_vec(), "cut short"),
+        (bzip2[..bzip2.len() / 2].to_vec(), "cut short"),
     ] {
         let bad = scratch.join("bad");
         fs::write(&bad, &bytes).unwrap();

@@ -10,7 +10,7 @@ use tests::registry::Packing;
 use super::registry_hostile::{command, image, serve};
 
 /// A runner with the Debian test root as image `debian`.
-fn setting() -> Runner {
+pub(crate) fn setting() -> Runner {
     let runner = Runner::new();
     let tar = tools::testroot::provide().unwrap().tar;
     runner
@@ -20,7 +20,7 @@ fn setting() -> Runner {
 }
 
 /// A context of files.
-fn context(runner: &Runner, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn context(runner: &Runner, files: &[(&str, &str)]) -> PathBuf {
     let place = runner.scratch.join("context");
     let _ = fs::remove_dir_all(&place);
     for (name, text) in files {
@@ -31,13 +31,13 @@ fn context(runner: &Runner, files: &[(&str, &str)]) -> PathBuf {
     place
 }
 
-fn build(runner: &Runner, args: &[&str], context: &std::path::Path) -> Output {
+pub(crate) fn build(runner: &Runner, args: &[&str], context: &std::path::Path) -> Output {
     let mut all = args.to_vec();
     all.push(context.to_str().unwrap());
     runner.call("build", &all)
 }
 
-fn shell(runner: &Runner, image: &str, script: &str) -> String {
+pub(crate) fn shell(runner: &Runner, image: &str, script: &str) -> String {
     runner.run(&[image, "sh", "-c", script]).ok()
 }
 
@@ -305,7 +305,7 @@ fn what_is_wrong_is_told_with_its_line_and_leaves_nothing() {
         ("FROM debian\nCOPY --chown=nobody-knows f /\n", "--chown"),
         ("FROM debian\nADD https://example.org/x /\n", "not fetched"),
         (
-            "FROM debian\nRUN --mount=type=cache,target=/x true\n",
+            "FROM debian\nRUN --mount=type=ssh,target=/x true\n",
             "not supported",
         ),
         ("FROM host\n", "want a stored image"),

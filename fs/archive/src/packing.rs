@@ -1,6 +1,10 @@
 //! How a file is packed: told by how it starts, and undone as it is read.
 
+use lzma_rust2::XzReader;
 use std::io::{self, BufRead, Read};
+
+/// Most memory for what xz refers back to, in KiB: enough for `xz -9`, which takes 64 MiB and some.
+const XZ_MEMORY: u32 = 100 << 10;
 
 /// Bytes from which all can be told.
 const START: usize = 512;
@@ -17,20 +21,22 @@ pub enum Packing {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// xz, of one or more streams.
+    Xz,
+    /// bzip2, of one or more streams.
+    Bzip2,
 }
 
 impl Packing {
     /// Tells it by a file's first bytes.
-    ///
-    /// # Errors
-    /// The name of the program that unpacks it, where we do not: xz, bzip2.
-    pub fn of(start: &[u8]) -> Result<Self, &'static str> {
+    pub fn of(start: &[u8]) -> Self {
         match start {
-            [0x1f, 0x8b, ..] => Ok(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
-            [b'B', b'Z', b'h', ..] => Err("bzip2"),
-            _ => Ok(Self::Plain),
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            // A level, then a block's mark or the end's: text may begin with the three letters.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Self::Bzip2,
+            _ => Self::Plain,
         }
     }
 
@@ -43,6 +49,8 @@ impl Packing {
             Self::Plain => Box::new(input),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+            Self::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY)),
+            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         })
     }
 }
@@ -61,4 +69,40 @@ pub fn start_of(input: &mut dyn Read) -> io::Result<Vec<u8>> {
 pub fn is_tar(start: &[u8]) -> bool {
     let (at, magic) = TAR_MAGIC;
     start.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_looks_like_it_is_plain() {
+        for text in [&b"BZhello"[..], b"BZh", b"\xfd7zX", b"\x1f"] {
+            assert_eq!(Packing::of(text), Packing::Plain, "{text:?}");
+        }
+        assert_eq!(Packing::of(b"BZh91AY&SY"), Packing::Bzip2);
+        assert_eq!(Packing::of(b"BZh9\x17\x72\x45\x38\x50\x90"), Packing::Bzip2);
+    }
+
+    #[test]
+    fn a_dictionary_that_is_too_large_is_refused() {
+        // A stream's header, and that of a block which refers back 1.5 GiB.
+        let mut start = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x25\0\0\0".to_vec();
+        let sum = crc32(&start[12..]);
+        start.extend(sum.to_le_bytes());
+        start.extend([0; 64]);
+        let mut reader = Packing::of(&start).open(&start[..]).unwrap();
+        let why = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(why.to_string().contains("mem"), "{why}");
+    }
+
+    /// The checksum of xz's headers.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+                (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
+            })
+        })
+    }
 }

@@ -28,7 +28,7 @@ Examples:
 
 Exit codes: 0 done, 1 it failed (OUT is as it was before), 2 wrong usage.";
 
-/// Make a packed layer from a tar archive (plain, gzip or zstd) or a directory.
+/// Make a packed layer from a tar archive (plain, gzip, zstd, xz or bzip2) or a directory.
 ///
 /// Reads it once; memory: 4 MiB, and some 200 bytes for each file.
 #[derive(Debug, clap::Args)]

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A source: a path, or a text under a name.
-type Named = std::result::Result<String, (String, String)>;
+pub(super) type Named = std::result::Result<String, (String, String)>;
 
 /// Puts variables into a word.
 pub(super) type Full<'a> = &'a dyn Fn(&str) -> Result<String>;
@@ -36,6 +36,9 @@ struct Wish {
     from: Option<String>,
     chown: Option<String>,
     mode: Option<u32>,
+    /// Patterns of `--exclude`, one a line.
+    exclude: String,
+    parents: bool,
 }
 
 impl Wish {
@@ -49,6 +52,8 @@ impl Wish {
             from: None,
             chown: None,
             mode: None,
+            exclude: String::new(),
+            parents: false,
         };
         for (flag, value) in &copy.flags {
             let value = full(value)?;
@@ -61,6 +66,11 @@ impl Wish {
                     let why = format!("--chmod={value}: want an octal number as 755");
                     wish.mode = Some(bits.ok_or_else(|| refused(why))?);
                 }
+                "exclude" => {
+                    wish.exclude.push_str(&value);
+                    wish.exclude.push('\n');
+                }
+                "parents" if !add => wish.parents = matches!(value.as_str(), "" | "true"),
                 // Layers stand alone here anyway.
                 "link" => {}
                 _ => {
@@ -70,6 +80,11 @@ impl Wish {
             }
         }
         Ok(wish)
+    }
+
+    /// What `--exclude` leaves out.
+    fn excluded(&self) -> Result<Ignore> {
+        Ignore::parse(&self.exclude).map_err(|why| refused(format!("--exclude: {why}")))
     }
 
     fn adds(&self) -> bool {
@@ -86,6 +101,8 @@ impl Wish {
             mode: self.mode,
             extract: self.adds(),
             times: true,
+            exclude: self.excluded()?,
+            parents: self.parents,
         })
     }
 }
@@ -104,10 +121,21 @@ impl Workshop<'_> {
         // Whether the target is a directory, and whose a name is, follows from the layers.
         let read = match &wish.from {
             Some(name) => self.other_layers(stages, name)?.join(" "),
-            None => self.digest(&wish.sources, add)?,
+            None => {
+                let how = How {
+                    extract: add,
+                    exclude: wish.excluded()?,
+                    parents: wish.parents,
+                    ..How::default()
+                };
+                self.digest(&wish.sources, &how)?
+            }
         };
         let marked = wish.target.ends_with('/');
-        let flags = format!("{:?} {:?} {:?} {marked}", wish.from, wish.chown, wish.mode);
+        let mut flags = format!("{:?} {:?} {:?} {marked}", wish.from, wish.chown, wish.mode);
+        if wish.parents || !wish.exclude.is_empty() {
+            flags.push_str(&format!(" {} {:?}", wish.parents, wish.exclude));
+        }
         let named = format!("{:?}", wish.sources);
         let key = stage.key(&[wish.verb, &flags, &wish.absolute, &named, &read]);
         if self.cached(stage, &key) {
@@ -184,15 +212,12 @@ impl Workshop<'_> {
         Ok(wish)
     }
 
-    /// The digest of sources of the context, and of texts, but for their times.
-    fn digest(&self, sources: &[Named], extract: bool) -> Result<String> {
+    /// The digest of sources of the context, and of texts, but for their times and where they go.
+    pub(super) fn digest(&self, sources: &[Named], how: &How) -> Result<String> {
         let how = How {
-            target: String::new(),
             directory: true,
-            owner: (0, 0),
-            mode: None,
-            extract,
             times: false,
+            ..how.clone()
         };
         let mut hash = Hashing::default();
         self.pack(None, sources, how, &mut hash)?;
@@ -200,7 +225,7 @@ impl Workshop<'_> {
     }
 
     /// Writes sources as a tar.
-    fn pack(
+    pub(super) fn pack(
         &self,
         other: Option<&Other>,
         sources: &[Named],
@@ -234,7 +259,7 @@ impl Workshop<'_> {
     }
 
     /// Diff ids of another stage's or image's layers.
-    fn other_layers(&self, stages: &[Stage], name: &str) -> Result<Vec<String>> {
+    pub(super) fn other_layers(&self, stages: &[Stage], name: &str) -> Result<Vec<String>> {
         let ids = |layers: &[Layer]| layers.iter().map(|layer| layer.diff_id.clone()).collect();
         match stage_of(stages, name) {
             Some(index) => Ok(ids(&stages[index].layers)),
@@ -243,7 +268,7 @@ impl Workshop<'_> {
     }
 
     /// The files of another stage or of an image, for `--from`.
-    fn other(&mut self, stages: &[Stage], name: &str) -> Result<Other> {
+    pub(super) fn other(&mut self, stages: &[Stage], name: &str) -> Result<Other> {
         let lowers = match stage_of(stages, name) {
             Some(index) => self.lowers(&stages[index].layers)?,
             None => {
@@ -279,7 +304,7 @@ impl Workshop<'_> {
         }
     }
 
-    fn close(&self, other: Other) -> Result<()> {
+    pub(super) fn close(&self, other: Other) -> Result<()> {
         let closed = other.files.close();
         self.remove(&other.spec)?;
         closed
@@ -287,10 +312,16 @@ impl Workshop<'_> {
 }
 
 /// What `--from` names.
-struct Other {
+pub(super) struct Other {
     spec: Spec,
     files: Files,
     name: String,
+}
+
+impl Other {
+    pub(super) fn root(&self) -> &OwnedFd {
+        self.files.root()
+    }
 }
 
 /// The number of a stage, by its name or number.
@@ -299,7 +330,7 @@ fn stage_of(stages: &[Stage], name: &str) -> Option<usize> {
 }
 
 /// A file without a name.
-fn unnamed_file(root: &Path) -> Result<File> {
+pub(super) fn unnamed_file(root: &Path) -> Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let made = rustix::fs::open(root, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
     Ok(File::from(made.map_err(|e| {
@@ -307,12 +338,22 @@ fn unnamed_file(root: &Path) -> Result<File> {
     })?))
 }
 
-/// Unpacks a tar in the container, where its links lead.
-fn put(files: &Files, from: &mut File) -> Result<()> {
-    let how = Unpacking {
+/// Owners stay what the tar says.
+fn unpacking() -> Unpacking {
+    Unpacking {
         keep_owners: true,
         ..Unpacking::default()
-    };
+    }
+}
+
+/// Unpacks a tar below a directory of ours.
+pub(super) fn put_below(from: &mut File, directory: &Path) -> Result<()> {
+    unpack(from, directory, unpacking()).map_err(refused)
+}
+
+/// Unpacks a tar in the container, where its links lead.
+fn put(files: &Files, from: &mut File) -> Result<()> {
+    let how = unpacking();
     let mut helper = files.helper(Way::In, |pipe| unpack(pipe, Path::new("/"), how))?;
     let copied = std::io::copy(from, &mut helper.pipe);
     helper.finish()?.map_err(refused)?;

@@ -1,6 +1,7 @@
 //! A whole build: the stages that the wanted one needs, one after the other.
 
 use super::cache::key;
+use super::mount_flags::field;
 use super::parse::{From, Instruction, Kind, parse_alone};
 use super::stage::{Stage, Workshop, named, named_or_numbered};
 use super::words;
@@ -288,6 +289,23 @@ fn platform() -> BTreeMap<String, String> {
     pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 
+/// The stages and images that an instruction reads.
+fn others(step: &Instruction) -> Vec<String> {
+    let (flags, from_mount) = match &step.kind {
+        Kind::Copy(copy) => (&copy.flags, false),
+        Kind::Run(run) => (&run.flags, true),
+        _ => return Vec::new(),
+    };
+    let names = flags
+        .iter()
+        .filter_map(|(flag, value)| match flag.as_str() {
+            "from" => Some(value.as_str()),
+            "mount" if from_mount => field(value, "from"),
+            _ => None,
+        });
+    names.map(str::to_owned).collect()
+}
+
 /// The stages that one needs, itself included.
 fn needed(
     parts: &[Part<'_>],
@@ -304,11 +322,7 @@ fn needed(
         let part = &parts[index];
         let known = |name: &str| globals.get(name).cloned();
         let image = words::expand(&part.from.image, escape, &known).unwrap_or_default();
-        let copies = part.steps.iter().filter_map(|step| match &step.kind {
-            Kind::Copy(copy) => copy.flags.iter().find(|(flag, _)| flag == "from"),
-            _ => None,
-        });
-        let names = copies.map(|(_, name)| name.clone());
+        let names = part.steps.iter().flat_map(others);
         for name in names.chain([image]) {
             let before = parts[..index].iter();
             let names = before.map(|part| part.from.name.as_deref());

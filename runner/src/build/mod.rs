@@ -7,6 +7,7 @@
 //!   make ── the stages that are needed, in order; ARG
 //!     └ stage ── one stage: RUN, COPY, ADD, WORKDIR make layers
 //!         ├ copy ── COPY and ADD;  sources ── what they name, as a tar;  ignore ── .dockerignore
+//!         ├ run ── RUN;  mounts, mount_flags ── its --mount
 //!         └ cache ── which layer an instruction made of what
 //!   changes ── instructions of settings alone, for commit and import
 //! ```
@@ -19,7 +20,10 @@ mod copy;
 pub mod ignore;
 pub mod lines;
 pub mod make;
+mod mount_flags;
+pub mod mounts;
 pub mod parse;
+mod run;
 pub mod settings;
 pub mod sources;
 pub mod stage;

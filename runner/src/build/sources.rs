@@ -37,7 +37,7 @@ pub struct Origin<'a> {
 }
 
 /// How sources become the target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct How {
     /// Where to: a path without `/` at its ends.
     pub target: String,
@@ -51,15 +51,30 @@ pub struct How {
     pub extract: bool,
     /// Times are the sources'; else all are 0.
     pub times: bool,
+    /// What is left out, by its path below a source that is a directory, or by a file's name.
+    pub exclude: Ignore,
+    /// A source keeps its path, from `/./` on if that is in it.
+    pub parents: bool,
 }
 
 /// A source that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Below the origin's root.
-    Path(PathBuf),
+    /// Below the origin's root, and how many of its directories stand before `/./`.
+    Path(PathBuf, usize),
     /// A text under a name.
     Text(String, String),
+}
+
+impl How {
+    fn below_target(&self, path: &[u8]) -> Vec<u8> {
+        let target = self.target.as_bytes();
+        match (target.is_empty(), path.is_empty()) {
+            (true, _) => path.to_vec(),
+            (_, true) => target.to_vec(),
+            (false, false) => [target, b"/", path].concat(),
+        }
+    }
 }
 
 /// Finds the paths that a pattern names.
@@ -94,7 +109,10 @@ pub fn find(origin: &Origin<'_>, pattern: &str) -> Result<Vec<Found>, Why> {
         };
         return Err(format!("{pattern}: not in {}{why}", origin.name));
     }
-    Ok(found.into_iter().map(Found::Path).collect())
+    let pivot = pattern.split_once("/./");
+    let pivot = pivot.map_or(0, |(before, _)| clean(before).len());
+    let found = found.into_iter().map(|path| Found::Path(path, pivot));
+    Ok(found.collect())
 }
 
 impl Origin<'_> {
@@ -197,6 +215,7 @@ pub fn write(
 ) -> Result<(), Why> {
     let mut writing = Writing {
         how,
+        base: PathBuf::new(),
         writer: Writer::new(to),
     };
     for source in found {
@@ -211,8 +230,8 @@ pub fn write(
                 let written = writing.writer.contents(&path, &meta, size, text.as_bytes());
                 written.map_err(|e| e.to_string())?;
             }
-            (Found::Path(path), Some(origin)) => writing.source(origin, path)?,
-            (Found::Path(path), None) => return Err(format!("{}: not there", path.display())),
+            (Found::Path(path, pivot), Some(origin)) => writing.source(origin, path, *pivot)?,
+            (Found::Path(path, _), None) => return Err(format!("{}: not there", path.display())),
         }
     }
     writing
@@ -224,17 +243,17 @@ pub fn write(
 
 struct Writing<'a, W> {
     how: &'a How,
+    /// The source that is a directory and being walked.
+    base: PathBuf,
     writer: Writer<W>,
 }
 
 impl<W: Write> Writing<'_, W> {
     /// Where a file goes.
     fn file_name(&self, name: &[u8]) -> Vec<u8> {
-        let target = self.how.target.as_bytes();
-        match (self.how.directory, target.is_empty()) {
-            (false, _) => target.to_vec(),
-            (true, true) => name.to_vec(),
-            (true, false) => [target, b"/", name].concat(),
+        match self.how.directory {
+            false => self.how.target.clone().into_bytes(),
+            true => self.how.below_target(name),
         }
     }
 
@@ -248,13 +267,22 @@ impl<W: Write> Writing<'_, W> {
         meta
     }
 
-    fn source(&mut self, origin: &Origin<'_>, path: &Path) -> Result<(), Why> {
+    fn source(&mut self, origin: &Origin<'_>, path: &Path, pivot: usize) -> Result<(), Why> {
         let file = open(origin.root, path, OFlags::RDONLY);
         let file = file.map_err(|e| failed(path, "open", e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| failed(path, "look at", e))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind.is_dir() {
-            let mut target = self.how.target.clone().into_bytes();
+            let mut target = match self.how.parents {
+                true => self.kept_path(path, pivot),
+                false => self.how.target.clone().into_bytes(),
+            };
+            if self.how.parents && target != self.how.target.as_bytes() {
+                let meta = self.meta(plain(&stat));
+                let made = self.writer.directory(&target, &meta);
+                made.map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+            self.base = path.to_owned();
             return self.directory(origin, &file, path, &mut target, 0);
         }
         if !kind.is_file() {
@@ -263,18 +291,30 @@ impl<W: Write> Writing<'_, W> {
                 path.display()
             ));
         }
+        let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+        if self.how.exclude.matches(&String::from_utf8_lossy(&name)) {
+            return Ok(());
+        }
         let file = File::from(file);
         if self.how.extract && self.extract(&file, path)? {
             return Ok(());
         }
-        let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
-        let target = self.file_name(&name);
+        let target = match self.how.parents {
+            true => self.kept_path(path, pivot),
+            false => self.file_name(&name),
+        };
         let meta = self.meta(plain(&stat));
         // Whoever unpacks it knows no holes.
         let written = self.writer.contents(&target, &meta, size(&stat), file);
         written
             .map(|_| ())
             .map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// Where a source goes that keeps its path.
+    fn kept_path(&self, path: &Path, pivot: usize) -> Vec<u8> {
+        let kept: PathBuf = path.components().skip(pivot).collect();
+        self.how.below_target(kept.as_os_str().as_bytes())
     }
 
     /// What is in a directory; not itself, which the target has already or gets.
@@ -292,8 +332,10 @@ impl<W: Write> Writing<'_, W> {
         for name in names(from).map_err(|e| failed(path, "list", e))? {
             let name = OsStr::from_bytes(&name);
             let inner = path.join(name);
-            let out = origin.leaves_out(&inner.to_string_lossy());
-            if out && !origin.ignore.takes_back() {
+            let below = inner.strip_prefix(&self.base).unwrap_or(&inner);
+            let excluded = self.how.exclude.matches(&below.to_string_lossy());
+            let out = excluded || origin.leaves_out(&inner.to_string_lossy());
+            if out && !(origin.ignore.takes_back() || self.how.exclude.takes_back()) {
                 continue;
             }
             let length = target.len();
@@ -363,12 +405,7 @@ impl<W: Write> Writing<'_, W> {
     fn extract(&mut self, file: &File, path: &Path) -> Result<bool, Why> {
         let told = |why: std::io::Error| format!("{}: {why}", path.display());
         let mut input = BufReader::with_capacity(256 << 10, file);
-        let packing = Packing::of(input.fill_buf().map_err(told)?).map_err(|name| {
-            format!(
-                "{}: packed with {name}, which ADD does not read; pack it with gzip or zstd, or use COPY",
-                path.display()
-            )
-        })?;
+        let packing = Packing::of(input.fill_buf().map_err(told)?);
         let mut inflated = packing.open(input).map_err(told)?;
         let start = start_of(&mut inflated).map_err(told)?;
         // What holds no archive, compressed or not, is copied as it is.

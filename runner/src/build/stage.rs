@@ -8,17 +8,16 @@
 
 use super::cache::{Cache, key};
 use super::ignore::Ignore;
-use super::parse::{Command as Script, Instruction, Kind, Run};
-use super::settings::{apply, argv};
+use super::parse::{Instruction, Kind};
+use super::settings::apply;
 use super::sources::open;
 use super::words;
 use crate::container::builds::Build;
-use crate::container::client::{self, Following, Outcome};
 use crate::container::directory::Directory;
 use crate::container::files::{Files, Way};
 use crate::container::home::Home;
 use crate::container::spec::{Command, Limits, LogChoice, Restart, Rights, Seccomp, Spec, Stop};
-use crate::container::{Id, Keys, Lock, commit};
+use crate::container::{Id, Lock};
 use crate::error::{Error, Result};
 use crate::image::{History, Image, Layer, OciConfig, Store};
 use crate::network::{NameServers, Settings, Source as Network};
@@ -47,6 +46,8 @@ pub struct Workshop<'a> {
     pub context: Option<(OwnedFd, Ignore)>,
     /// The network of RUN.
     pub network: Network,
+    /// Files for RUN, by their ids.
+    pub secrets: BTreeMap<String, Vec<u8>>,
     /// Shows what RUN says.
     pub loud: bool,
     /// The character that escapes in the Dockerfile.
@@ -124,7 +125,7 @@ impl Workshop<'_> {
         let full = |word: &str| words::expand(word, escape, &value).map_err(refused);
         let layers = stage.layers.len();
         match &step.kind {
-            Kind::Run(run) => self.run(stage, run)?,
+            Kind::Run(run) => self.run(stage, stages, run, &full)?,
             Kind::Copy(copy) => self.copy(stage, stages, copy, false, &full)?,
             Kind::Add(copy) => self.copy(stage, stages, copy, true, &full)?,
             Kind::Maintainer(name) => stage.config.author = full(name)?,
@@ -145,67 +146,6 @@ impl Workshop<'_> {
             ..History::default()
         });
         Ok(())
-    }
-
-    fn run(&mut self, stage: &mut Stage, run: &Run) -> Result<()> {
-        let mut network = self.network.clone();
-        for (flag, value) in &run.flags {
-            match (flag.as_str(), value.as_str()) {
-                ("network", "default") => {}
-                ("network", name @ ("none" | "host")) => {
-                    network = Network::parse(&[name.to_owned()])?;
-                }
-                ("security", "sandbox") => {}
-                _ => return Err(refused(format!("RUN --{flag}={value} is not supported"))),
-            }
-        }
-        if matches!(&run.command, Script::Shell(text) if text.starts_with("#!")) {
-            let why = "a here-document with #! is not run as a program of its own; RUN the program with <<EOF";
-            return Err(refused(why));
-        }
-        let words = argv(&run.command, &stage.config.config);
-        let spec = self.spec(stage, words, network)?;
-        let env: Vec<String> = spec
-            .command
-            .env
-            .iter()
-            .map(|(n, v)| format!("{n}={v}"))
-            .collect();
-        let cwd = spec.command.cwd.to_string_lossy().into_owned();
-        let mut parts = vec!["RUN", &spec.command.user, &cwd, "ENV"];
-        parts.extend(env.iter().map(String::as_str));
-        parts.push("ARGV");
-        parts.extend(spec.command.cmd.iter().map(String::as_str));
-        parts.push("ON");
-        let key = stage.key(&parts);
-        if self.cached(stage, &key) {
-            return Ok(());
-        }
-        let (directory, lock) = self.create(&spec)?;
-        let following = Following {
-            input: false,
-            output: self.loud,
-            error: self.loud,
-            terminal: false,
-            proxy: true,
-            keys: Keys::default(),
-        };
-        let tell = &mut *self.tell;
-        let ended = client::start_attached(&directory, lock, following, tell);
-        let made = match ended {
-            Ok(Outcome::Ended(ended)) if ended.code == 0 => {
-                commit::layer(self.home, &directory, &spec, self.store)
-            }
-            Ok(Outcome::Ended(ended)) => Err(refused(format!(
-                "the command {:?} returned a non-zero code: {}",
-                spec.command.cmd.join(" "),
-                ended.code
-            ))),
-            Ok(Outcome::Detached) => Err(refused("the container was let go")),
-            Err(error) => Err(error),
-        };
-        self.remove(&spec)?;
-        self.take(stage, key, made?.layer)
     }
 
     /// WORKDIR makes its directory.

@@ -24,10 +24,13 @@ use std::path::{Path, PathBuf};
 /// Most bytes of a Dockerfile.
 const LONGEST: u64 = 8 << 20;
 
+/// Most bytes of a secret, as with docker.
+const LONGEST_SECRET: u64 = 500 << 10;
+
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd), or a Dockerfile alone.
+    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd, xz, bzip2), or a Dockerfile alone.
 What an instruction made of the same layers and sources is taken from the cache; times of files do not count.
 RUN has the isolation of runner run, but programs may gain rights in it (sudo).
 
@@ -59,6 +62,9 @@ pub(super) struct Args {
     /// Set a label of the image
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Vec<String>,
+    /// A file for RUN --mount=type=secret, in no layer: id=ID[,src=FILE|,env=NAME]
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
     /// The network of RUN: default, none, host, or a network's name
     #[arg(long, value_name = "NETWORK", default_value = "default")]
     network: String,
@@ -130,6 +136,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         cache: Cache::open(&store, !args.no_cache, build.scratch()),
         context: input.context,
         network,
+        secrets: secrets(&args.secret)?,
         loud: !quiet,
         escape,
         tell: &mut tell,
@@ -223,10 +230,7 @@ fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
 /// A context or a Dockerfile on standard input.
 fn piped(args: &Args, build: &Build) -> Result<Input> {
     let start = start_of(&mut stdin()).map_err(Error::system("read standard input"))?;
-    let packing = Packing::of(&start).map_err(|name| {
-        let why = "pack the context with gzip or zstd";
-        Error::Refused(format!("build: standard input: packed with {name}; {why}"))
-    })?;
+    let packing = Packing::of(&start);
     let text = packing == Packing::Plain && !is_tar(&start);
     let whole = Cursor::new(start).chain(stdin().lock());
     if text {
@@ -274,6 +278,55 @@ fn text_of(from: impl Read, name: &str) -> Result<String> {
     }
     String::from_utf8(bytes)
         .map_err(|_| Error::Refused(format!("build: {name}: not a text in UTF-8")))
+}
+
+/// `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` for the variable of that name, else the file.
+fn secrets(texts: &[String]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut secrets = BTreeMap::new();
+    for text in texts {
+        let bad = |why: String| Error::Value {
+            flag: "--secret",
+            value: text.clone(),
+            why,
+        };
+        let (mut id, mut file, mut variable) = (None, None, None);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("id", value)) => id = Some(value),
+                Some(("src" | "source", value)) => file = Some(value),
+                Some(("env", value)) => variable = Some(value),
+                Some(("type", "file" | "env")) => {}
+                _ => return Err(bad("want id=ID[,src=FILE|,env=NAME]".to_owned())),
+            }
+        }
+        let id = id.filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| bad("id= is missing".to_owned()))?;
+        let known = match (file, variable) {
+            (None, None) => std::env::var_os(id),
+            (_, Some(name)) => {
+                let value = std::env::var_os(name);
+                Some(value.ok_or_else(|| bad(format!("there is no variable {name}")))?)
+            }
+            (Some(_), None) => None,
+        };
+        let bytes = match known {
+            Some(value) => value.into_encoded_bytes(),
+            None => secret_file(file.unwrap_or(id)).map_err(bad)?,
+        };
+        secrets.insert(id.to_owned(), bytes);
+    }
+    Ok(secrets)
+}
+
+fn secret_file(path: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|file| file.take(LONGEST_SECRET + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot read {path}: {error}"))?;
+    match bytes.len() as u64 > LONGEST_SECRET {
+        true => Err(format!("{path}: more than {LONGEST_SECRET} bytes")),
+        false => Ok(bytes),
+    }
 }
 
 fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {

@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Say this in the image's history
     #[arg(short, long, value_name = "TEXT", default_value = "")]
     message: String,
-    /// A tar archive (plain, gzip or zstd), a directory, or - for an archive on standard input
+    /// A tar archive (plain, gzip, zstd, xz or bzip2), a directory, or - for an archive on standard input
     #[arg(value_name = "FILE|DIR|-")]
     source: String,
     /// The name to give to the image: NAME[:TAG]

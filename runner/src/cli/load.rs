@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Reads what docker save, podman save, skopeo, buildah and runner save write: docker's archives and
-OCI's, plain, gzip or zstd; and a directory of OCI's layout.
+OCI's, plain, gzip, zstd, xz or bzip2; and a directory of OCI's layout.
 
 Examples:
   runner load -i debian.tar

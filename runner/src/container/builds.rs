@@ -5,6 +5,8 @@
 //!     CONTAINER                  an empty file for each container that the build has made
 //!     context/                   its context, if that came from standard input
 //!     cache                      the cache being written
+//!     mounts/ memory/            what a RUN has mounted, the second a file system in memory
+//!   ROOT/builds/mounts/KEY/      contents (data/) and lock of a cache that RUN mounts
 //! ```
 //!
 //! A directory that nobody locks is of a build that was killed: the next command ends and removes its
@@ -73,6 +75,11 @@ impl Build {
     /// Where it writes what goes into the cache.
     pub fn scratch(&self) -> PathBuf {
         self.directory.join("cache")
+    }
+
+    /// Something else of its own, by a name; not made yet.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Where its context goes, if that is to be unpacked; not made yet.

@@ -26,6 +26,7 @@ use rustix::process::{WaitId, WaitIdOptions, chroot, fchdir, waitid};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The root of a container's files.
 #[derive(Debug)]
@@ -53,6 +54,20 @@ pub struct Helper {
     complaints: File,
 }
 
+/// Sees to it that this process, which is single-threaded, has a mount namespace of its own. One for all that
+/// it mounts: the process behind an earlier mount would keep that in the namespace that is left.
+pub fn own_mounts() -> Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWNS).map_err(Error::system("make a mount namespace"))?;
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", flags).map_err(Error::system("keep mounts from the host"))?;
+    DONE.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
 impl Files {
     /// Opens a container's files. The caller is single-threaded, and afterwards maybe in a mount
     /// namespace of its own.
@@ -67,10 +82,7 @@ impl Files {
                 return Err(Error::Refused(format!("container {short} {why}")));
             }
             Settled::Free(lock) => {
-                unshare(CloneFlags::CLONE_NEWNS)
-                    .map_err(Error::system("make a mount namespace"))?;
-                let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-                mount_change("/", flags).map_err(Error::system("keep mounts from the host"))?;
+                own_mounts()?;
                 let served = plan::union(&directory.spec()?, directory).serve()?;
                 (directory.join("rootfs"), Some((served, lock)))
             }

@@ -117,7 +117,9 @@ fn damage_is_told_with_its_place_and_leaves_nothing() {
             .unwrap_err()
             .contains("cut short")
     );
-    assert!(place.import(b"\xfd7zXZ\0....").unwrap_err().contains("xz"));
+    for start in [&b"\xfd7zXZ\0...."[..], b"BZh91AY&SY...."] {
+        assert!(place.import(start).is_err());
+    }
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(&good).unwrap();
     let packed = packed.finish().unwrap();

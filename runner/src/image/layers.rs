@@ -51,7 +51,7 @@ impl Layers {
         &self.root
     }
 
-    /// Reads an archive (plain, gzip or zstd) to its last byte and makes a layer of it, under a
+    /// Reads an archive (plain, gzip, zstd, xz or bzip2) to its last byte and makes a layer of it, under a
     /// temporary name. `origin` is for messages.
     pub(super) fn add(
         &self,

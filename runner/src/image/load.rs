@@ -264,8 +264,7 @@ impl Files {
         };
         let mut input = BufReader::with_capacity(256 << 10, input);
         let unread = |e: std::io::Error| refused(&origin, &e.to_string());
-        let packing = Packing::of(input.fill_buf().map_err(unread)?)
-            .map_err(|name| refused(&origin, &format!("packed with {name}; unpack it first")))?;
+        let packing = Packing::of(input.fill_buf().map_err(unread)?);
         let seekable = source.filter(|path| path.is_file() && packing == Packing::Plain);
         let (file, spool) = match seekable {
             Some(path) => (File::open(path).map_err(io("open", path))?, None),

@@ -248,7 +248,7 @@ impl Store {
         })
     }
 
-    /// Makes a layer of an archive (tar, plain, gzip or zstd, told by its first bytes), read to its
+    /// Makes a layer of an archive (tar, plain or packed, told by its first bytes), read to its
     /// end in one pass; whiteouts as OCI has them (`.wh.NAME`). It stays while the returned value
     /// lives, and longer if an image names it. `origin` is for messages; `wanted` the diff id that
     /// it must have, 64 digits.

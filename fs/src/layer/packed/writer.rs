@@ -60,7 +60,7 @@ pub struct Packed {
     pub members: u64,
 }
 
-/// Packs a tar archive, plain, gzip or zstd, read from `input` to its end, into the empty file `output`.
+/// Packs a tar archive, plain or packed (see [`Packing`]), read from `input` to its end, into the empty file `output`.
 /// Nothing is flushed to disk. `origin` names the input in messages.
 ///
 /// # Errors
@@ -209,12 +209,7 @@ fn inflater<'a>(input: &'a mut (impl BufRead + 'a)) -> io::Result<Box<dyn Read +
     if start.is_empty() {
         return Err(io::Error::other("empty; want a tar archive"));
     }
-    let packing = Packing::of(start).map_err(|name| {
-        io::Error::other(format!(
-            "packed with {name}; unpack it first: {name} -dc FILE | layerfs pack - -o OUT.lfs"
-        ))
-    })?;
-    packing.open(input)
+    Packing::of(start).open(input)
 }
 
 fn pump(input: &mut dyn Read, chunks: &mut Chunks) -> io::Result<()> {

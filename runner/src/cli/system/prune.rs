@@ -48,6 +48,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let store = Store::open(root)?;
     // First: it keeps layers that go with the images then.
     Cache::clear(&store).map_err(Error::Refused)?;
+    crate::build::mounts::clear(&store)?;
     let images = store.prune(args.all, |_| true)?;
     let bytes: u64 = images.iter().map(|one| one.bytes).sum();
     let reclaimed = size(containers.reclaimed + freed + bytes);
