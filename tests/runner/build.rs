@@ -303,7 +303,7 @@ fn what_is_wrong_is_told_with_its_line_and_leaves_nothing() {
             "line 2",
         ),
         ("FROM debian\nCOPY --chown=nobody-knows f /\n", "--chown"),
-        ("FROM debian\nADD https://example.org/x /\n", "not fetched"),
+        ("FROM debian\nADD https://example.org/x.git /\n", "clone it"),
         (
             "FROM debian\nRUN --mount=type=ssh,target=/x true\n",
             "not supported",

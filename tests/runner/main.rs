@@ -4,6 +4,7 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_fetch;
 mod build_run;
 mod cleanup;
 mod commit;

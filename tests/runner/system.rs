@@ -30,6 +30,53 @@ fn df_counts_what_is_there_and_what_is_used() {
 }
 
 #[test]
+fn df_tells_each_thing() {
+    let runner = Runner::new();
+    let tree = |name: &str, bytes: usize| {
+        let place = runner.scratch.dir(name);
+        std::fs::write(place.join(name), vec![7; bytes]).unwrap();
+        place
+    };
+    let base = tree("base", 3_000_000);
+    runner.ok("import", &[base.to_str().unwrap(), "base"]);
+    let context = tree("context", 2_000_000);
+    std::fs::write(
+        context.join("Dockerfile"),
+        "FROM base\nCOPY context /more\n",
+    )
+    .unwrap();
+    runner.ok("build", &["-q", "-t", "grown", context.to_str().unwrap()]);
+    runner.ok(
+        "create",
+        &["--name", "one", "-v", "kept:/v", "grown", "true"],
+    );
+    runner.ok("volume", &["create", "idle"]);
+    let told = runner.ok("system", &["df", "-v"]);
+    let line = |beginning: &str| {
+        let found = told.lines().find(|line| line.starts_with(beginning));
+        let words = found.unwrap_or_else(|| panic!("{beginning}:\n{told}"));
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(line("base").ends_with("3MB 3MB 0B 0"), "{told}");
+    assert!(line("grown").ends_with("5MB 3MB 2MB 1"), "{told}");
+    assert!(line("kept").starts_with("kept 1 "), "{told}");
+    assert!(line("idle").starts_with("idle 0 "), "{told}");
+    let id = runner.containers()[0][..12].to_owned();
+    let container = line(&id);
+    assert!(
+        container.contains("grown \"true\" 1 ") && container.ends_with("Created one"),
+        "{told}"
+    );
+    for head in [
+        "Images space usage:",
+        "Containers space usage:",
+        "Local Volumes space usage:",
+    ] {
+        assert!(told.contains(head), "{told}");
+    }
+}
+
+#[test]
 fn prune_takes_all_that_is_not_used() {
     let runner = Runner::new();
     let kept = runner.detached(&[ALONE, "-v", "/kept"], "sleep 1000");

@@ -12,7 +12,9 @@ use crate::container::transfer::{How as Unpacking, unpack};
 use crate::error::{Error, Result};
 use crate::image::Layer;
 use crate::network::Source as Network;
+use crate::registry::{Digest, Download, download, is_address, name_in};
 use crate::types::hex;
+use archive::Meta;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
@@ -21,6 +23,9 @@ use std::path::Path;
 
 /// A source: a path, or a text under a name.
 pub(super) type Named = std::result::Result<String, (String, String)>;
+
+/// Most bytes of a file that ADD fetches.
+const LARGEST_DOWNLOAD: u64 = 1 << 40;
 
 /// Puts variables into a word.
 pub(super) type Full<'a> = &'a dyn Fn(&str) -> Result<String>;
@@ -36,6 +41,8 @@ struct Wish {
     from: Option<String>,
     chown: Option<String>,
     mode: Option<u32>,
+    /// What the one source that is fetched must be.
+    checksum: Option<Digest>,
     /// Patterns of `--exclude`, one a line.
     exclude: String,
     parents: bool,
@@ -52,6 +59,7 @@ impl Wish {
             from: None,
             chown: None,
             mode: None,
+            checksum: None,
             exclude: String::new(),
             parents: false,
         };
@@ -65,6 +73,11 @@ impl Wish {
                     let bits = bits.ok().filter(|bits| *bits <= 0o7777);
                     let why = format!("--chmod={value}: want an octal number as 755");
                     wish.mode = Some(bits.ok_or_else(|| refused(why))?);
+                }
+                "checksum" if add => {
+                    let why = format!("--checksum={value}: want sha256: and 64 hexadecimal digits");
+                    let digest = Digest::parse(&value.to_ascii_lowercase());
+                    wish.checksum = Some(digest.ok_or_else(|| refused(why))?);
                 }
                 "exclude" => {
                     wish.exclude.push_str(&value);
@@ -80,6 +93,41 @@ impl Wish {
             }
         }
         Ok(wish)
+    }
+
+    /// Sources that are neither files nor to be fetched.
+    fn check_sources(&self) -> Result<()> {
+        let verb = self.verb;
+        let paths = self
+            .sources
+            .iter()
+            .filter_map(|source| source.as_ref().ok());
+        let (fetched, others): (Vec<&String>, Vec<_>) = paths.partition(|path| is_address(path));
+        let git = |path: &&&String| path.contains("://") || path.starts_with("git@");
+        let is_git = |path: &&&String| path.contains(".git#") || path.ends_with(".git");
+        if let Some(url) = others
+            .iter()
+            .find(git)
+            .or_else(|| fetched.iter().find(is_git))
+        {
+            return Err(refused(format!(
+                "{verb} {url}: only files of http and https are fetched; clone it beside the Dockerfile"
+            )));
+        }
+        match fetched.first() {
+            Some(url) if !self.adds() => Err(refused(format!("COPY {url}: ADD fetches files"))),
+            _ if self.target.ends_with('/')
+                && fetched.iter().any(|url| name_in(url).is_empty()) =>
+            {
+                let why =
+                    "an address that ends in no file name wants a target that does not end in /";
+                Err(refused(why))
+            }
+            _ if self.checksum.is_some() && (fetched.len() != 1 || self.sources.len() != 1) => {
+                Err(refused("--checksum wants one source, which is fetched"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What `--exclude` leaves out.
@@ -118,6 +166,7 @@ impl Workshop<'_> {
         full: Full<'_>,
     ) -> Result<()> {
         let wish = self.wish(stage, copy, add, full)?;
+        self.fetch(&wish)?;
         // Whether the target is a directory, and whose a name is, follows from the layers.
         let read = match &wish.from {
             Some(name) => self.other_layers(stages, name)?.join(" "),
@@ -160,6 +209,27 @@ impl Workshop<'_> {
         }
     }
 
+    /// Fetches the sources that are elsewhere, once in a build.
+    fn fetch(&mut self, wish: &Wish) -> Result<()> {
+        for address in wish
+            .sources
+            .iter()
+            .filter_map(|source| source.as_ref().ok())
+        {
+            if !is_address(address) {
+                continue;
+            }
+            let file = unnamed_file(self.store.root())?;
+            let checksum = wish.checksum.as_ref();
+            let known = self.fetched.contains_key(address) && checksum.is_none();
+            if !known {
+                let fetched = download(address, checksum, LARGEST_DOWNLOAD, file)?;
+                self.fetched.insert(address.clone(), fetched);
+            }
+        }
+        Ok(())
+    }
+
     /// A layer of what `fill` does to the files of a container of the stage, unless it says that it did
     /// nothing.
     pub(super) fn layer(
@@ -197,16 +267,7 @@ impl Workshop<'_> {
                 }
             });
         }
-        let mut paths = wish
-            .sources
-            .iter()
-            .filter_map(|source| source.as_ref().ok());
-        if let Some(url) = paths.find(|path| path.contains("://") || path.starts_with("git@")) {
-            let verb = wish.verb;
-            return Err(refused(format!(
-                "{verb} {url}: sources elsewhere are not fetched; RUN a program that does"
-            )));
-        }
+        wish.check_sources()?;
         let workdir = &stage.config.config.working_dir;
         wish.absolute = below(workdir, &wish.target).map_err(refused)?;
         Ok(wish)
@@ -245,6 +306,9 @@ impl Workshop<'_> {
         let mut found = Vec::new();
         for source in sources {
             match (source, &origin) {
+                (Ok(path), _) if self.fetched.contains_key(path) => {
+                    found.extend(self.fetched.get(path).map(taken).transpose()?);
+                }
                 (Err((name, text)), _) => found.push(Found::Text(name.clone(), text.clone())),
                 (Ok(path), Some(origin)) => found.extend(find(origin, path).map_err(refused)?),
                 (Ok(_), None) => {
@@ -309,6 +373,21 @@ impl Workshop<'_> {
         self.remove(&other.spec)?;
         closed
     }
+}
+
+/// A fetched file as a source; its permissions are docker's.
+fn taken(fetched: &Download) -> Result<Found> {
+    let file = fetched.file.try_clone();
+    let meta = Meta {
+        mode: 0o600,
+        mtime: (fetched.modified.unwrap_or(0), 0),
+        ..Meta::default()
+    };
+    Ok(Found::Fetched(
+        file.map_err(Error::system("open a file again"))?,
+        meta,
+        (fetched.name.clone(), fetched.size),
+    ))
 }
 
 /// What `--from` names.

@@ -58,13 +58,18 @@ pub struct How {
 }
 
 /// A source that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Found {
     /// Below the origin's root, and how many of its directories stand before `/./`.
     Path(PathBuf, usize),
     /// A text under a name.
     Text(String, String),
+    /// A file that was fetched.
+    Fetched(File, Meta, FetchedName),
 }
+
+/// Its name and size in bytes.
+pub type FetchedName = (String, u64);
 
 impl How {
     fn below_target(&self, path: &[u8]) -> Vec<u8> {
@@ -229,6 +234,18 @@ pub fn write(
                 let size = text.len() as u64;
                 let written = writing.writer.contents(&path, &meta, size, text.as_bytes());
                 written.map_err(|e| e.to_string())?;
+            }
+            (Found::Fetched(file, meta, (name, size)), _) => {
+                let meta = writing.meta(meta.clone());
+                let path = writing.file_name(name.as_bytes());
+                let mut file = file;
+                let written = std::io::Seek::rewind(&mut file)
+                    .map_err(|e| e.to_string())
+                    .and_then(|()| {
+                        let written = writing.writer.contents(&path, &meta, *size, file);
+                        written.map_err(|e| e.to_string())
+                    });
+                written.map_err(|why| format!("{name}: {why}"))?;
             }
             (Found::Path(path, pivot), Some(origin)) => writing.source(origin, path, *pivot)?,
             (Found::Path(path, _), None) => return Err(format!("{}: not there", path.display())),

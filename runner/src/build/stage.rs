@@ -48,6 +48,8 @@ pub struct Workshop<'a> {
     pub network: Network,
     /// Files for RUN, by their ids.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What ADD has fetched, by address.
+    pub fetched: BTreeMap<String, crate::registry::Download>,
     /// Shows what RUN says.
     pub loud: bool,
     /// The character that escapes in the Dockerfile.

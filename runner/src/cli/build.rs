@@ -12,12 +12,13 @@ use crate::container::transfer::{How, unpack};
 use crate::error::{Error, Result};
 use crate::image::{Reference, Store};
 use crate::network::Source;
+use crate::registry::{download, is_address};
 use archive::{Packing, is_tar, start_of};
 use rustix::fs::{Mode, OFlags};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Cursor, Read, stdin};
+use std::io::{BufReader, Cursor, Read, Seek, stdin};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -27,10 +28,13 @@ const LONGEST: u64 = 8 << 20;
 /// Most bytes of a secret, as with docker.
 const LONGEST_SECRET: u64 = 500 << 10;
 
+/// Most bytes of a context that is fetched.
+const LARGEST_CONTEXT: u64 = 1 << 40;
+
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The context is a directory, or - for standard input: a tar archive (plain, gzip, zstd, xz, bzip2), or a Dockerfile alone.
+    after_help = "The context is a directory, or - for standard input, or an address of http or https: a tar archive (plain, gzip, zstd, xz, bzip2), or a Dockerfile alone.
 What an instruction made of the same layers and sources is taken from the cache; times of files do not count.
 RUN has the isolation of runner run, but programs may gain rights in it (sudo).
 
@@ -77,7 +81,7 @@ pub(super) struct Args {
     /// Print the image's id only
     #[arg(short, long)]
     quiet: bool,
-    /// A directory, or -
+    /// A directory, an address of an archive, or -
     #[arg(value_name = "CONTEXT")]
     context: String,
 }
@@ -137,6 +141,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         context: input.context,
         network,
         secrets: secrets(&args.secret)?,
+        fetched: BTreeMap::new(),
         loud: !quiet,
         escape,
         tell: &mut tell,
@@ -178,11 +183,20 @@ fn input(args: &Args, build: &Build) -> Result<Input> {
             let why = "the context and the Dockerfile cannot both come from standard input";
             return Err(Error::Usage(why.to_owned()));
         }
-        return piped(args, build);
+        return whole(args, build, stdin().lock(), "standard input");
+    }
+    if is_address(&args.context) && !args.context.ends_with(".git") && !args.context.contains('#') {
+        let place = build.place("download");
+        let mut how = fs::File::options();
+        let file = how.read(true).write(true).create_new(true).open(&place);
+        let file = file.map_err(Error::io("make", &place))?;
+        let mut file = download(&args.context, None, LARGEST_CONTEXT, file)?.file;
+        file.rewind().map_err(Error::io("rewind", &place))?;
+        return whole(args, build, file, &args.context);
     }
     if args.context.contains("://") || args.context.starts_with("git@") {
         return Err(Error::Usage(format!(
-            "build {}: contexts elsewhere are not fetched; clone or unpack it and give the directory",
+            "build {}: only archives of http and https are fetched; clone it and give the directory",
             args.context
         )));
     }
@@ -227,36 +241,37 @@ fn open_context(directory: &Path) -> Result<(OwnedFd, Ignore)> {
     Ok((opened, ignore))
 }
 
-/// A context or a Dockerfile on standard input.
-fn piped(args: &Args, build: &Build) -> Result<Input> {
-    let start = start_of(&mut stdin()).map_err(Error::system("read standard input"))?;
+/// A context as an archive, or a Dockerfile alone.
+fn whole(args: &Args, build: &Build, mut from: impl Read, origin: &str) -> Result<Input> {
+    let unread = |error| Error::io("read", origin)(error);
+    let start = start_of(&mut from).map_err(unread)?;
     let packing = Packing::of(&start);
     let text = packing == Packing::Plain && !is_tar(&start);
-    let whole = Cursor::new(start).chain(stdin().lock());
+    let whole = BufReader::new(Cursor::new(start).chain(from));
     if text {
         return Ok(Input {
-            text: text_of(whole, "standard input")?,
-            name: "standard input".to_owned(),
+            text: text_of(whole, origin)?,
+            name: origin.to_owned(),
             context: None,
         });
     }
     let place = build.context();
     fs::create_dir(&place).map_err(Error::io("make", &place))?;
     let inflated = packing.open(whole);
-    let inflated = inflated.map_err(Error::system("read standard input"))?;
+    let inflated = inflated.map_err(unread)?;
     let how = How {
         keep_owners: true,
         ..How::default()
     };
     unpack(inflated, &place, how)
-        .map_err(|why| Error::Refused(format!("build: the context on standard input: {why}")))?;
+        .map_err(|why| Error::Refused(format!("build: the context on {origin}: {why}")))?;
     let path = place.join(args.file.as_deref().unwrap_or("Dockerfile"));
     let inside = path
         .canonicalize()
         .is_ok_and(|real| real.starts_with(&place));
     let name = args.file.clone().unwrap_or_else(|| "Dockerfile".to_owned());
     if !inside {
-        let why = format!("build: the context on standard input has no file {name}");
+        let why = format!("build: the context on {origin} has no file {name}");
         return Err(Error::Refused(why));
     }
     let file = fs::File::open(&path).map_err(Error::io("open", &path))?;

@@ -13,6 +13,8 @@ use crate::container::state::{State, Status};
 use crate::error::Result;
 use crate::network;
 use filter::Filter;
+pub(super) use row::COLUMNS;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -104,6 +106,17 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
         usual.push("Size");
     }
     output::print(&format.list(&rows, row::COLUMNS, &usual)?)
+}
+
+/// All containers as rows, with their sizes; the one made last comes first.
+pub(super) fn rows(home: &Home, root: &Path) -> Result<Vec<Value>> {
+    let mut all = find_all(home)?;
+    all.sort_by_key(|found| std::cmp::Reverse(found.spec.created));
+    let networks = network::State::read(root)?;
+    let rows = all
+        .iter()
+        .map(|found| row::row(found, &networks, false, true));
+    Ok(rows.collect())
 }
 
 fn id(id: &Id, whole: bool) -> &str {

@@ -422,11 +422,11 @@ fn wrong(ask: &Ask<'_>, why: String) -> Failed {
     })
 }
 
-fn is_passing(status: StatusCode) -> bool {
+pub(super) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504)
 }
 
-fn is_redirect(status: StatusCode) -> bool {
+pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
@@ -443,7 +443,7 @@ fn wait_asked(response: &Response) -> Option<Duration> {
 }
 
 /// Whether trying again is in vain.
-fn is_final(error: &ureq::Error) -> bool {
+pub(super) fn is_final(error: &ureq::Error) -> bool {
     use ureq::{Error, Timeout};
     match error {
         Error::Io(e) => matches!(

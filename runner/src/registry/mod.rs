@@ -7,6 +7,7 @@
 //!   ├ manifest, platform, digest   what an image consists of, and which of several fits
 //!   ├ blob                         content by its digest, checked while it streams
 //!   └ upload                       the other way
+//!  download     a file by its address, for builds
 //! ```
 //!
 //! Nothing that a registry sends is believed before its digest and size are checked; nothing it
@@ -18,6 +19,7 @@ mod client;
 mod credentials;
 mod crew;
 mod digest;
+mod download;
 mod error;
 mod fetch;
 mod files;
@@ -34,6 +36,7 @@ mod upload;
 pub use client::Client;
 pub use credentials::{DockerConfig, Secret};
 pub use digest::Digest;
+pub use download::{Download, download, is_address, name_in};
 pub use error::RegistryError;
 pub use host::Host;
 pub use platform::Platform;

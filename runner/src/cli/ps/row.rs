@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const COMMAND: usize = 20;
 
 /// Fields, and their heads in a table.
-pub(super) const COLUMNS: &[Column] = &[
+pub(in crate::cli) const COLUMNS: &[Column] = &[
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),

@@ -1,5 +1,7 @@
 //! `runner system df`: what takes how much of the disk.
 
+mod verbose;
+
 use super::super::format::{Column, Format, size as shown};
 use super::super::{output, size};
 use crate::container::volume::Volumes;
@@ -15,12 +17,16 @@ use std::path::Path;
     after_help = "Reclaimable is what goes with rmi, container prune and volume prune.
 
 Example:
-  runner system df"
+  runner system df
+  runner system df -v"
 )]
 pub(super) struct Args {
     /// Print as: table [TEMPLATE], json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+    /// Each image, container and volume
+    #[arg(short, long, conflicts_with = "format")]
+    verbose: bool,
 }
 
 const COLUMNS: &[Column] = &[
@@ -67,6 +73,9 @@ impl Kind {
 pub(super) fn run(args: &Args, root: &Path) -> Result<u8> {
     let format = Format::parse(args.format.as_deref())?;
     let home = output::open_home(root)?;
+    if args.verbose {
+        return output::print(&verbose::text(&home, root)?);
+    }
     let (mut images, mut containers, mut volumes) =
         (Kind::default(), Kind::default(), Kind::default());
     let mut used = BTreeSet::new();
