@@ -9,6 +9,7 @@ use tests::container::Runner;
 use tests::layers::Layer;
 use tests::process::{self, wait_until};
 use tests::registry::skopeo_copy;
+use tools::docker::Daemon;
 
 const DOCKERFILE: &str = r#"FROM debian
 RUN apt-get install -y --no-download docker-registry
@@ -87,6 +88,26 @@ fn a_private_registry_in_a_container() {
     // By run, which pulls what is not there.
     runner.ok("create", &["--name", "pulled", &copy, "none"]);
     wanted.assert_same(&runner.shown(&copy, &[]), "by way of skopeo");
+
+    // Docker, which puts a layer of its own on top.
+    let docker = Daemon::start(&runner.scratch.join("docker")).unwrap();
+    let by_docker = |args: &[&str]| {
+        let mut command = docker.command();
+        process::run(command.args(args).env("DOCKER_BUILDKIT", "0")).ok()
+    };
+    fs::write(
+        context.join("Dockerfile"),
+        format!("FROM {name}\nCOPY Dockerfile /theirs\n"),
+    )
+    .unwrap();
+    let theirs = format!("{host}/team/theirs:v3");
+    by_docker(&["build", "-q", "-t", &theirs, context.to_str().unwrap()]);
+    by_docker(&["push", "-q", &theirs]);
+    drop(docker);
+    runner.ok("pull", &["-q", &theirs]);
+    wanted.assert_same(&runner.shown(&theirs, &["theirs"]), "by way of docker");
+    let ours = wanted.diff(&runner.shown(&theirs, &[]));
+    assert!(ours.contains("\"theirs\""), "{ours}");
 
     // What was pushed lies in the volume, not in the container.
     runner.ok("stop", &["reg"]);

@@ -1,9 +1,9 @@
 //! What a test run left on the machine: mounts, processes, cgroups, scratch directories, packet
 //! filtering tables, interfaces.
 //!
-//! Other people may run layerfs on the same machine, so a thing counts as ours only if it names a
-//! scratch directory of the tests, or appeared since [`Before`] was taken and is empty (cgroups) or
-//! called as the runner calls its own (tables, interfaces).
+//! Other people may run layerfs on the same machine, and runs before may have been cut short, so a thing
+//! counts as ours only if it appeared since [`Before`] was taken, and is or names a scratch directory of
+//! the tests, is empty (cgroups), or is called as the runner calls its own (tables, interfaces).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -149,7 +149,7 @@ pub fn paths_below(directory: &Path, most: usize) -> Vec<PathBuf> {
 /// What was there before a test run.
 #[derive(Debug, Default)]
 pub struct Before {
-    /// Paths; tables and interfaces as `table NAME`, `interface NAME`.
+    /// Cgroups and scratch directories; tables and interfaces as `table NAME`, `interface NAME`.
     things: BTreeSet<PathBuf>,
 }
 
@@ -180,21 +180,28 @@ impl Before {
 
     /// What of ours is there now, one line each.
     pub fn leaks(&self) -> Vec<String> {
-        let ours = |path: &Path| {
-            path.as_os_str()
-                .as_bytes()
-                .starts_with(SCRATCH_PREFIX.as_bytes())
+        let old = self.things.iter().filter(|path| is_scratch(path));
+        let old: Vec<String> = old.map(|path| format!("{}/", path.display())).collect();
+        let ours = |text: &str| {
+            text.contains(SCRATCH_PREFIX) && !old.iter().any(|path| text.contains(path.as_str()))
         };
         let mut found = Vec::new();
         for mount in mount_table() {
-            if ours(&mount.point) || mount.line.contains(SCRATCH_PREFIX) {
+            if ours(&mount.line) {
                 found.push(format!("mount {} ({})", mount.point.display(), mount.kind));
             }
         }
         for (pid, line) in processes_naming(SCRATCH_PREFIX) {
-            found.push(format!("process {pid}: {line}"));
+            if ours(&line) || !line.contains(SCRATCH_PREFIX) {
+                found.push(format!("process {pid}: {line}"));
+            }
         }
         for path in things().difference(&self.things) {
+            if is_scratch(path) {
+                let holds = paths_below(path, 10);
+                found.push(format!("directory {} with {holds:?}", path.display()));
+                continue;
+            }
             if path.is_relative() {
                 found.push(path.display().to_string());
                 continue;
@@ -202,15 +209,6 @@ impl Before {
             let tasks = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
             if tasks.is_empty() && path.exists() {
                 found.push(format!("empty cgroup {}", path.display()));
-            }
-        }
-        for entry in fs::read_dir("/var/tmp").into_iter().flatten().flatten() {
-            if ours(&entry.path()) {
-                let holds = paths_below(&entry.path(), 10);
-                found.push(format!(
-                    "directory {} with {holds:?}",
-                    entry.path().display()
-                ));
             }
         }
         found
@@ -222,7 +220,15 @@ fn things() -> BTreeSet<PathBuf> {
     let mut found = cgroups();
     found.extend(tables());
     found.extend(interfaces());
+    let scratch = fs::read_dir("/var/tmp").into_iter().flatten();
+    let scratch = scratch.flatten().map(|entry| entry.path());
+    found.extend(scratch.filter(|path| is_scratch(path)));
     found
+}
+
+fn is_scratch(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.starts_with(SCRATCH_PREFIX.as_bytes())
 }
 
 /// The packet filtering tables of runners.
