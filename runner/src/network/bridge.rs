@@ -152,24 +152,6 @@ pub(super) fn remove(
     }
 }
 
-/// Removes the bridges, of whatever root, whose root directory was removed and that no container is on:
-/// nobody else would. (Where only we cannot see the directory, its next container makes it anew.)
-pub(super) fn remove_orphans() -> Result<(), NetworkError> {
-    let mut socket = Socket::route()?;
-    let listed = link::aliases(&mut socket);
-    let listed = listed.map_err(|source| NetworkError::kernel("list the interfaces", source))?;
-    for (name, alias) in listed {
-        let root = alias.strip_prefix(ALIAS);
-        // A root that has a bridge has told of it before.
-        let orphan = root.is_some_and(|root| !Path::new(root).join("networks.json").exists());
-        if orphan {
-            // Gone meanwhile: another had the same thought.
-            let _ = socket.ask(vec![link::remove(&name)]);
-        }
-    }
-    Ok(())
-}
-
 /// Which root a bridge is of; `None` for one whose path is too long, or no text.
 fn alias(root: &Path) -> Option<String> {
     let alias = format!("{ALIAS}{}", root.to_str()?);

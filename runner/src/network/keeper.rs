@@ -14,7 +14,6 @@
 //! All of this happens under the lock of the networks: answers to different holders would mix.
 
 use super::NetworkError;
-use super::bridge;
 use super::netlink::Socket;
 use super::nft::Table;
 use super::state::{Holder, Locked, State, TableRecord};
@@ -84,12 +83,10 @@ pub(super) fn provide(locked: &mut Locked) -> Result<Table, NetworkError> {
     Err(failed(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Removes the tables, of whatever root, whose holders were all killed, and the bridges of roots that
-/// are no more.
+/// Removes the tables, of whatever root, whose holders were all killed.
 pub(super) fn remove_orphans() -> Result<(), NetworkError> {
     let removed = Table::remove_orphans();
-    removed.map_err(|source| NetworkError::kernel("list the packet filtering tables", source))?;
-    bridge::remove_orphans()
+    removed.map_err(|source| NetworkError::kernel("list the packet filtering tables", source))
 }
 
 /// The table, by a copy of its socket in this process.

@@ -15,7 +15,6 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -58,8 +57,8 @@ pub(super) fn make_bridge(name: &str, mac: Mac) -> Request {
     }
 }
 
-/// Gives an interface a text for people and for [`aliases`], at most 255 bytes. The kernel takes none
-/// with the request that makes it.
+/// Gives an interface a text for people, at most 255 bytes. The kernel takes none with the request that
+/// makes it.
 pub(super) fn set_alias(name: &str, alias: String) -> Request {
     let mut link = named(name);
     link.attributes.push(LinkAttribute::IfAlias(alias));
@@ -214,33 +213,6 @@ pub(super) fn routes(socket: &mut Socket) -> io::Result<(Vec<IpNet>, bool)> {
     })?;
     found.retain(|net| net.prefix_len() > 0);
     Ok((found, told))
-}
-
-/// Names and aliases of the interfaces that have both, and that nothing is plugged into.
-pub(super) fn aliases(socket: &mut Socket) -> io::Result<Vec<(String, String)>> {
-    let (mut found, mut bridges) = (Vec::new(), HashSet::new());
-    let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    socket.list(question, |message| {
-        let RouteNetlinkMessage::NewLink(link) = message else {
-            return;
-        };
-        let (mut name, mut alias) = (None, None);
-        for attribute in link.attributes {
-            match attribute {
-                LinkAttribute::IfName(text) => name = Some(text),
-                LinkAttribute::IfAlias(text) => alias = Some(text),
-                LinkAttribute::Controller(bridge) => drop(bridges.insert(bridge)),
-                _ => {}
-            }
-        }
-        let index = link.header.index;
-        found.extend(name.zip(alias).map(|(name, alias)| (index, name, alias)));
-    })?;
-    found.retain(|(index, ..)| !bridges.contains(index));
-    Ok(found
-        .into_iter()
-        .map(|(_, name, alias)| (name, alias))
-        .collect())
 }
 
 /// The number of an interface of the calling thread's namespace, if there is one of that name.
