@@ -80,6 +80,11 @@ impl Union {
         if let Some(transport) = transport().filter(|_| !said) {
             command.arg("--transport").arg(transport);
         }
+        let said = self.flags.iter().any(|f| f.starts_with("--io"))
+            || self.options.iter().any(|o| o.starts_with("io="));
+        if let Some(io) = io().filter(|_| !said) {
+            command.arg("--io").arg(io);
+        }
         command.args(&self.flags).arg(&self.point);
         command
     }
@@ -188,6 +193,11 @@ impl Union {
 /// How layerfs shall serve, if the environment says.
 fn transport() -> Option<String> {
     std::env::var("LAYERFS_TRANSPORT").ok()
+}
+
+/// How data shall go, if the environment says.
+fn io() -> Option<String> {
+    std::env::var("LAYERFS_IO").ok()
 }
 
 /// Escapes `\`, `:` and `,` with a backslash, as overlay's option parser reads them.

@@ -26,6 +26,7 @@ Options for -o (several in one list, or -o repeated):
                             changes in a layer's files (new names in a layer may never show)
   transport=auto|rings|device
                             as --transport
+  io=auto|cached|writeback  as --io
   threads=N                 threads that serve over /dev/fuse, or that do what takes long for the
                             rings (default: one for each CPU, 2 to 16)
   metacopy=on|follow|off    copy up only the metadata where only that changes; follow: also believe
@@ -70,6 +71,11 @@ pub(super) struct Args {
     /// auto: rings if they can be had
     #[arg(long, value_name = "HOW", value_parser = ["auto", "rings", "device"])]
     transport: Option<String>,
+    /// How data goes: cached sends each write at once; writeback lets the kernel gather writes until
+    /// close or fsync (several times faster for many small ones; what is held back is lost if layerfs
+    /// is killed, a full disk shows at close, holes of sparse files are not told); auto: cached
+    #[arg(long, value_name = "HOW", value_parser = ["auto", "cached", "writeback"])]
+    io: Option<String>,
     /// Options, separated by commas; see below
     #[arg(short, value_name = "OPTIONS")]
     options: Vec<OsString>,
@@ -91,6 +97,12 @@ pub(super) fn run(args: Args) -> Result<(), String> {
             .apply(format!("transport={transport}").as_ref(), false)
             .map_err(|error| error.to_string())?;
     }
+    if let Some(io) = &args.io {
+        options
+            .apply(format!("io={io}").as_ref(), false)
+            .map_err(|error| error.to_string())?;
+    }
+    options.agree()?;
     options.lowers.splice(0..0, args.lower);
     options.upper = args.upper.or(options.upper);
     options.work = args.work.or(options.work);

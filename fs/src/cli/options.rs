@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::transport::{FOREVER, MountOptions, Transport};
+use crate::transport::{FOREVER, Io, MountOptions, Transport};
 use crate::types::{Config, Metacopy, UpperConfig};
 
 /// Most threads that may be asked for; more only cost memory.
@@ -45,6 +45,7 @@ pub(super) struct Options {
     timeout: Option<Duration>,
     threads: Option<usize>,
     pub(super) transport: Transport,
+    pub(super) io: Io,
 }
 
 /// What will be done.
@@ -207,6 +208,18 @@ impl Options {
         Ok(true)
     }
 
+    /// Whether what was asked for goes together.
+    pub(super) fn agree(&self) -> Result<(), String> {
+        let alive = self.timeout.is_some_and(|timeout| timeout < FOREVER);
+        if self.io == Io::Writeback && alive {
+            return Err(String::from(
+                "io=writeback and timeout= do not go together: the kernel then takes sizes and times from \
+                 itself alone, whatever changes in the layers; leave one of them out",
+            ));
+        }
+        Ok(())
+    }
+
     /// Options with a value, that act.
     fn tuning(&mut self, word: &Word<'_>) -> Result<bool, OptionError> {
         match word.key {
@@ -218,6 +231,13 @@ impl Options {
                     "rings" => Transport::Rings,
                     "device" => Transport::Device,
                     _ => return Err(word.wrong("auto, rings or device")),
+                }
+            }
+            "io" => {
+                self.io = match word.value() {
+                    "auto" | "cached" => Io::Cached,
+                    "writeback" => Io::Writeback,
+                    _ => return Err(word.wrong("auto, cached or writeback")),
                 }
             }
             "threads" | "max_threads" => self.threads = Some(threads(word)?),
@@ -292,6 +312,7 @@ impl Options {
             acl: !self.noacl,
             timeout: self.timeout.unwrap_or(default.timeout),
             transport: self.transport,
+            io: self.io,
             threads: self.threads.unwrap_or(default.threads),
             stop_on_signals: true,
         }

@@ -8,7 +8,10 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, OFlags, copy_file_range, fallocate, fdatasync, fsync};
+use rustix::fs::{
+    FallocateFlags, OFlags, Timespec, Timestamps, UTIME_OMIT, copy_file_range, fallocate,
+    fdatasync, fsync, futimens,
+};
 use rustix::io::{Errno, ReadWriteFlags, pwrite};
 
 use super::FileSystem;
@@ -199,6 +202,30 @@ impl FileSystem {
                 Err(_) => break,
             }
         }
+        Ok(done)
+    }
+
+    /// Writes what the kernel held back. The file's mtime is the kernel's, which says it by
+    /// itself where it has changed: it stays what it was, and not the moment of this call.
+    ///
+    /// # Errors
+    /// As [`Self::write`]. Killed before the time is put back, the mtime is the later one.
+    pub fn write_back(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
+        let to = to.into();
+        let file = self.sink(to)?.data.file;
+        let stat = At::Fd(file.as_fd()).stat()?;
+        let done = self.write(to, offset, data)?;
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: stat.st_mtime,
+                tv_nsec: stat.st_mtime_nsec as _,
+            },
+        };
+        futimens(&file, &times)?;
         Ok(done)
     }
 

@@ -112,6 +112,7 @@ numbers! {
         MAX_PAGES = 1 << 22,
         CACHE_SYMLINKS = 1 << 23,
         NO_OPENDIR_SUPPORT = 1 << 24,
+        WRITEBACK_CACHE = 1 << 16,
         HANDLE_KILLPRIV_V2 = 1 << 28,
         INIT_EXT = 1 << 30,
         OVER_IO_URING = 1 << 41,
@@ -139,6 +140,7 @@ numbers! {
     flag: u32 {
         GETATTR_FH = 1 << 0,
         FSYNC_FDATASYNC = 1 << 0,
+        WRITE_CACHE = 1 << 0,
         WRITE_KILL_SUIDGID = 1 << 2,
         // Only for character devices (CUSE).
         IOCTL_UNRESTRICTED = 1 << 1,

@@ -294,11 +294,13 @@ fn open_object(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
             let (own, rest) = body.split::<abi::WriteIn>()?;
             let data = rest.get(..own.size as usize).ok_or(Fault::Malformed)?;
             let kill = own.write_flags & flag::WRITE_KILL_SUIDGID != 0;
+            let cached = own.write_flags & flag::WRITE_CACHE != 0;
             Request::Write {
                 handle: Handle(own.fh),
                 offset: own.offset,
                 data,
                 kill,
+                cached,
             }
         }
         Opcode::Flush => Request::Flush,

@@ -303,10 +303,15 @@ impl Service {
                 offset,
                 data,
                 kill,
+                cached,
             } => {
                 self.drop_privileges(node, kill)?;
                 let to = opened_file(node, handle, false);
-                written(fs.write(to, offset, data)?, room)
+                let count = match cached && self.policy.writeback {
+                    true => fs.write_back(to, offset, data)?,
+                    false => fs.write(to, offset, data)?,
+                };
+                written(count, room)
             }
             // Nothing is held back here: the kernel need not tell of a close.
             Request::Flush => Err(Errno(libc::ENOSYS)),
@@ -329,6 +334,8 @@ impl Service {
                 let file = opened_file(node, handle, false);
                 empty(fs.fallocate(file, offset, length, mode))
             }
+            // What the kernel holds back is not here: it knows the size, and takes all for data.
+            Request::Lseek { .. } if self.policy.writeback => Err(Errno(libc::ENOSYS)),
             Request::Lseek {
                 handle,
                 offset,

@@ -44,8 +44,8 @@ mod table;
 
 pub use background::{Report, Side, background};
 pub use mount::{
-    FOREVER, MountError, MountOptions, Transport, UnmountError, check_mountpoint, remount, stats,
-    unmount,
+    FOREVER, Io, MountError, MountOptions, Transport, UnmountError, check_mountpoint, remount,
+    stats, unmount,
 };
 pub use rings::NoRings;
 pub use serve::{ServeError, prepare_process, serve};

@@ -77,11 +77,24 @@ pub struct MountOptions {
     pub timeout: Duration,
     /// How requests come.
     pub transport: Transport,
+    /// How data goes.
+    pub io: Io,
     /// Threads that serve over /dev/fuse, or do for the rings what would make those wait; at least 1.
     pub threads: usize,
     /// SIGTERM, SIGINT and SIGHUP unmount and end the serving; for a process that does nothing
     /// else. [`super::serve`] must then be called before any other thread is made.
     pub stop_on_signals: bool,
+}
+
+/// How the data of files goes between the kernel's page cache and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// A write is sent at once: what write(2) took survives our own death.
+    #[default]
+    Cached,
+    /// The kernel gathers writes until close, fsync, or for some seconds, as it does for a disk. What
+    /// is held back is lost with us, and errors (ENOSPC) come at close and fsync.
+    Writeback,
 }
 
 impl Default for MountOptions {
@@ -100,6 +113,7 @@ impl Default for MountOptions {
             acl: true,
             timeout: FOREVER,
             transport: Transport::Auto,
+            io: Io::Cached,
             threads: cpus.clamp(2, 16),
             stop_on_signals: false,
         }

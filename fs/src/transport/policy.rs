@@ -21,8 +21,7 @@ use super::abi::{fopen, init};
 /// Requests of the kernel's own (readahead, release) that may be under way.
 pub(super) const MAX_BACKGROUND: u16 = 64;
 
-/// What we ask of the kernel. Not asked, on purpose: `WRITEBACK_CACHE` (times and sizes would be the
-/// kernel's), `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), locks (kernel-local).
+/// What we ask of the kernel. Not asked, on purpose: `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), locks (kernel-local).
 /// `HANDLE_KILLPRIV_V2`: we clear set-id bits where a request says so, and the kernel need not ask for
 /// `security.capability` before every write.
 const WANTED: u64 = init::ASYNC_READ
@@ -44,6 +43,8 @@ pub(super) struct Policy {
     pub(super) keep: bool,
     /// Whether the kernel enforces and caches POSIX ACLs.
     pub(super) acl: bool,
+    /// Whether the kernel holds writes back: sizes and mtimes of regular files are then its own.
+    pub(super) writeback: bool,
 }
 
 impl Policy {
@@ -52,6 +53,9 @@ impl Policy {
         let mut wanted = WANTED;
         if self.acl {
             wanted |= init::POSIX_ACL;
+        }
+        if self.writeback {
+            wanted |= init::WRITEBACK_CACHE;
         }
         if !self.keep {
             // The layers may change behind us: a new mtime or size must drop the pages.

@@ -100,6 +100,8 @@ pub(super) enum Request<'a> {
         data: &'a [u8],
         /// Drop set-id bits first.
         kill: bool,
+        /// Pages that the kernel held back, and no call of a program.
+        cached: bool,
     },
     /// A close of one of the descriptors of an open file.
     Flush,

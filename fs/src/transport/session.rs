@@ -17,7 +17,7 @@ use super::abi::init;
 use super::device::{self, Connection};
 use super::dispatch::Service;
 use super::init::handshake;
-use super::mount::{FOREVER, MountOptions, Mounted, Transport, mount, this_server};
+use super::mount::{FOREVER, Io, MountOptions, Mounted, Transport, mount, this_server};
 use super::policy::Policy;
 use super::pool::Pool;
 use super::rings::{NoRings, Rings};
@@ -136,6 +136,7 @@ fn policy(options: &MountOptions) -> Policy {
         timeout: options.timeout,
         keep: options.timeout >= FOREVER,
         acl: options.acl,
+        writeback: options.io == Io::Writeback,
     }
 }
 
