@@ -178,7 +178,10 @@ impl Teller<'_> {
                 self.same_trees("before the rotation", &root)?;
                 subject.rotate();
                 let now = std::time::SystemTime::now();
-                fs::File::open(self.plain).unwrap().set_modified(now).unwrap();
+                fs::File::open(self.plain)
+                    .unwrap()
+                    .set_modified(now)
+                    .unwrap();
                 self.same_trees("after the rotation", &root)
             }
         }

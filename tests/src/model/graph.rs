@@ -195,7 +195,9 @@ impl Below for Graph {
 
     fn names(&mut self, directory: usize) -> Result<Vec<OsString>, Errno> {
         let dots = [".", ".."].map(OsString::from).into_iter();
-        Ok(dots.chain(self.entries(directory).keys().cloned()).collect())
+        Ok(dots
+            .chain(self.entries(directory).keys().cloned())
+            .collect())
     }
 
     fn make(&mut self, at: Place<'_, usize>, kind: Kind, mode: u32) -> Result<(), Errno> {
@@ -366,4 +368,3 @@ impl Below for Graph {
         }
     }
 }
-

@@ -145,7 +145,10 @@ impl<B: Below> Kernel<B> {
         }
         Ok(End {
             way: way.directories,
-            name: path.file_name().expect("a path that ends in a name").to_owned(),
+            name: path
+                .file_name()
+                .expect("a path that ends in a name")
+                .to_owned(),
         })
     }
 

@@ -53,18 +53,13 @@ fn put(graph: &mut Graph, item: &Item) {
             rustix::fs::FileType::Fifo => Kind::Fifo,
             rustix::fs::FileType::Socket => Kind::Socket,
             rustix::fs::FileType::CharacterDevice => Kind::Device(*device),
-            other => unimplemented_kind(*other),
+            other => unreachable!("no random layer has a {other:?}"),
         }),
     };
     graph.leave(at);
     let node = graph.add(Object::new(body, 0));
     graph.enter(at, node);
     dress(graph.object(node), item);
-}
-
-#[track_caller]
-fn unimplemented_kind(kind: rustix::fs::FileType) -> Kind {
-    unreachable!("no random layer has a {kind:?}")
 }
 
 /// The directory of that name; whatever else is there is hidden by it.
