@@ -49,8 +49,9 @@ impl Form {
     ];
 }
 
+/// What stands at a path.
 #[derive(Clone)]
-enum What {
+pub(crate) enum What {
     Directory { opaque: bool },
     File(Vec<u8>),
     Symlink(PathBuf),
@@ -73,14 +74,15 @@ impl fmt::Debug for What {
     }
 }
 
+/// One object of a layer.
 #[derive(Clone)]
-struct Item {
-    path: PathBuf,
-    what: What,
-    mode: Option<u32>,
-    owner: (u32, u32),
-    time: Option<(i64, i64)>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Item {
+    pub(crate) path: PathBuf,
+    pub(crate) what: What,
+    pub(crate) mode: Option<u32>,
+    pub(crate) owner: (u32, u32),
+    pub(crate) time: Option<(i64, i64)>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl fmt::Debug for Item {
@@ -210,6 +212,36 @@ impl Layer {
             .xattrs
             .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
         self
+    }
+
+    /// Its objects, in the order given.
+    pub(crate) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The same without the object given as number `n`, what is below it, and other names of these.
+    pub fn without(&self, n: usize) -> Self {
+        let mut gone: Vec<&Path> = Vec::new();
+        let mut items = Vec::new();
+        for (index, item) in self.items.iter().enumerate() {
+            let below = gone.iter().any(|path| item.path.starts_with(path));
+            let linked = matches!(&item.what, What::Link(first) if gone.contains(&first.as_path()));
+            match index == n || below || linked {
+                true => gone.push(&item.path),
+                false => items.push(item.clone()),
+            }
+        }
+        Self { items }
+    }
+
+    /// How many objects were given.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// Whether some object has two names.
@@ -410,7 +442,7 @@ impl Writer<'_> {
 }
 
 /// A time that only the path decides: the same layer in another form has the same times.
-fn usual_time(path: &Path) -> (i64, i64) {
+pub(crate) fn usual_time(path: &Path) -> (i64, i64) {
     let bytes = path.as_os_str().as_bytes().iter();
     let sum = bytes.fold(7_i64, |sum, byte| {
         (sum * 31 + i64::from(*byte)) % 100_000_007

@@ -8,6 +8,7 @@
 //!   snapshot ── a tree with every attribute, and readable differences
 //!   lowers ── hash of every lower before and after (contract R7)
 //!   operations, sequences ── an interpreter of file operations, and random ones
+//!   model ── what a union must do, as a program in memory
 //!   stage ── a writable union with a plain copy beside it, the usual start of a test
 //!   tracer, syscalls, traced ── a daemon killed or lied to at its n-th system call
 //!   user ── code run as another user
@@ -29,6 +30,7 @@ pub mod container;
 pub mod httpd;
 pub mod layers;
 pub mod lowers;
+pub mod model;
 pub mod mounts;
 pub mod operations;
 pub mod packs;

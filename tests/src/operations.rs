@@ -3,13 +3,15 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid,
-    XattrFlags, chmodat, chownat, fallocate, linkat, lremovexattr, lsetxattr, mknodat,
-    renameat_with, utimensat,
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, SeekFrom,
+    Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fallocate, linkat, lremovexattr,
+    lsetxattr, mknodat, openat, renameat_with, seek, utimensat,
 };
 use rustix::io::Errno;
 
@@ -46,8 +48,14 @@ pub enum Op {
     Fifo(PathBuf, u32),
     Socket(PathBuf, u32),
     Device(PathBuf, u32, u32),
-    /// Opens both paths for reading and appending, removes the first, writes and reads it on.
+    /// Opens a file for reading and appending, removes the name, writes and reads it on.
     UnlinkOpen(PathBuf),
+    /// A file made without a name in the directory of the path, written, and linked to the path.
+    Unnamed(PathBuf, Vec<u8>),
+    /// Writes through a shared mapping where the file has so many bytes; tells what was there.
+    Mapped(PathBuf, u64, Vec<u8>),
+    /// Lists a directory, and lists on from each cookie that was given.
+    Scan(PathBuf),
 }
 
 /// The flags of setxattr.
@@ -100,7 +108,9 @@ fn run(root: &Path, op: &Op) -> Result<String, Errno> {
         | Op::Truncate(..)
         | Op::Punch(..)
         | Op::Extend(..)
-        | Op::UnlinkOpen(_) => content(root, op),
+        | Op::UnlinkOpen(_)
+        | Op::Unnamed(..)
+        | Op::Mapped(..) => content(root, op),
         Op::Read(path) => {
             // Never blocks on a pipe and never opens a device.
             let meta = fs::metadata(at(path)).map_err(|e| errno(&e))?;
@@ -113,6 +123,7 @@ fn run(root: &Path, op: &Op) -> Result<String, Errno> {
             .map(|p| p.display().to_string())
             .map_err(|e| errno(&e)),
         Op::List(path) => list(&at(path)).map_err(|e| errno(&e)),
+        Op::Scan(path) => scan(&at(path)),
         Op::Stat(path) => stat(&at(path)).map_err(|e| errno(&e)),
         Op::Mkdir(path, mode) => ok(rustix::fs::mkdirat(
             CWD,
@@ -228,8 +239,36 @@ fn content(root: &Path, op: &Op) -> Result<String, Errno> {
                 meta.size()
             ))
         }
+        Op::Mapped(path, offset, data) => {
+            let file = regular(open(path, &|o| o.read(true).write(true))?)?;
+            mapped(&file, *offset as usize, data).map_err(|e| errno(&e))
+        }
+        Op::Unnamed(path, data) => unnamed(&at(path), data),
         other => unreachable!("not an operation on content: {other:?}"),
     }
+}
+
+fn mapped(file: &File, offset: usize, data: &[u8]) -> std::io::Result<String> {
+    let (size, end) = (file.metadata()?.size() as usize, offset + data.len());
+    if end > size || data.is_empty() {
+        return Ok(String::from("too short"));
+    }
+    let mut mapping = sys::Mapping::new(file.as_fd(), size, true)?;
+    let there = text(&mapping.bytes()[offset..end]);
+    mapping.bytes()[offset..end].copy_from_slice(data);
+    mapping.sync()?;
+    Ok(there)
+}
+
+fn unnamed(path: &Path, data: &[u8]) -> Result<String, Errno> {
+    let directory = path.parent().expect("a path below the root of a tree");
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, directory, flags, Mode::from_raw_mode(0o640))?);
+    file.write_all_at(data, 0).map_err(|e| errno(&e))?;
+    let before = file.metadata().map_err(|e| errno(&e))?.nlink();
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, name, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(format!("nlink={before}"))
 }
 
 /// Gives up on pipes and devices: what they do with data is not the file system's.
@@ -260,6 +299,32 @@ fn list(path: &Path) -> std::io::Result<String> {
     Ok(names.join(" "))
 }
 
+/// One entry at a time, so that the cookie behind each is known; from each the rest must follow.
+fn scan(path: &Path) -> Result<String, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = openat(CWD, path, flags, Mode::empty())?;
+    let from = |cookie: u64| -> Result<Vec<(String, u64)>, Errno> {
+        seek(&fd, SeekFrom::Start(cookie))?;
+        let mut buffer = vec![MaybeUninit::uninit(); 2048];
+        let mut entries = RawDir::new(&fd, &mut buffer);
+        let mut found = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            found.push((name, entry.next_entry_cookie()));
+        }
+        Ok(found)
+    };
+    let all = from(0)?;
+    for (n, (name, cookie)) in all.iter().enumerate() {
+        let rest = from(*cookie)?;
+        assert_eq!(rest, all[n + 1..], "D1: {} after {name}", path.display());
+    }
+    let mut names: Vec<_> = all.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    Ok(names.join(" "))
+}
+
 fn stat(path: &Path) -> std::io::Result<String> {
     let meta = fs::symlink_metadata(path)?;
     let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
@@ -271,7 +336,8 @@ fn stat(path: &Path) -> std::io::Result<String> {
     ))
 }
 
-fn text(bytes: &[u8]) -> String {
+/// Bytes as answers tell them: how many, and the first.
+pub(crate) fn text(bytes: &[u8]) -> String {
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(32)]).replace('\0', "0");
     format!("{}:{shown}", bytes.len())
 }

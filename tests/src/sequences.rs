@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::layers::Layer;
+use crate::model::Acl;
 use crate::operations::{Create, Op};
 
 /// A small xorshift generator: the same seed gives the same numbers on every machine.
@@ -175,6 +176,31 @@ pub fn operation(random: &mut Random, present: &[PathBuf]) -> Op {
         97..98 => Op::Socket(path(random, present, 20), 0o600),
         98..99 => Op::Device(path(random, present, 20), 1, 5),
         _ => Op::UnlinkOpen(there),
+    }
+}
+
+/// As [`operation`], and now and then one of those that few programs make: files without a name,
+/// mappings, ACLs, listing on from a cookie.
+pub fn any_operation(random: &mut Random, present: &[PathBuf]) -> Op {
+    let there = path(random, present, 80);
+    match random.below(100) {
+        0..4 => Op::Unnamed(path(random, present, 20), data(random)),
+        4..8 => Op::Mapped(there, random.below(20) as u64, data(random)),
+        8..12 => Op::Scan(there),
+        12..20 => {
+            let name = *random.pick(&["system.posix_acl_access", "system.posix_acl_default"]);
+            let mode = *random.pick(&[0o640, 0o755, 0o701]);
+            let acl = match random.chance(75) {
+                true => Acl::naming(random.below(3) as u32, random.below(8) as u16, mode),
+                false => Acl::minimal(mode),
+            };
+            Op::SetXattr(there, name.to_owned(), acl.bytes(), Create::Any)
+        }
+        20..23 => Op::RemoveXattr(
+            there,
+            String::from(*random.pick(&["system.posix_acl_access", "system.posix_acl_default"])),
+        ),
+        _ => operation(random, present),
     }
 }
 

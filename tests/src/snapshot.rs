@@ -77,12 +77,25 @@ impl Snapshot {
         let mut walk = Walk {
             root,
             view,
-            groups: HashMap::new(),
+            picture: Picture::new(view),
             entries: BTreeMap::new(),
         };
         walk.visit(Path::new("."));
         Self {
             entries: walk.entries,
+        }
+    }
+
+    /// The picture of a tree that is not on disk. Objects are given as a walk meets them: the root
+    /// as `.` first, the names of each directory sorted, what is below a directory right after it.
+    pub fn of_objects(objects: impl IntoIterator<Item = (PathBuf, Object)>, view: &View) -> Self {
+        let mut picture = Picture::new(view);
+        let entries = objects.into_iter().map(|(path, object)| {
+            let line = picture.line(&path, &object);
+            (path.into_os_string(), line)
+        });
+        Self {
+            entries: entries.collect(),
         }
     }
 
@@ -135,8 +148,7 @@ impl Snapshot {
 struct Walk<'a> {
     root: &'a Path,
     view: &'a View,
-    /// (device, inode) → first path seen.
-    groups: HashMap<(u64, u64), PathBuf>,
+    picture: Picture<'a>,
     entries: BTreeMap<OsString, String>,
 }
 
@@ -184,69 +196,121 @@ impl Walk<'_> {
 
     fn line(&mut self, path: &Path, full: &Path, meta: &fs::Metadata) -> String {
         let kind = meta.file_type();
-        let mut line = String::new();
-        let letter = match () {
-            () if kind.is_dir() => 'd',
-            () if kind.is_symlink() => 'l',
-            () if kind.is_fifo() => 'p',
-            () if kind.is_socket() => 's',
-            () if kind.is_char_device() => 'c',
-            () if kind.is_block_device() => 'b',
-            () => '-',
+        let xattrs = sys::xattrs(full).unwrap_or_else(|e| panic!("{}: {e}", full.display()));
+        let is_device = kind.is_char_device() || kind.is_block_device();
+        let object = Object {
+            letter: letter(kind),
+            mode: meta.mode() & 0o7777,
+            owner: (meta.uid(), meta.gid()),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            size: meta.size(),
+            nlink: meta.nlink(),
+            number: (meta.dev(), meta.ino()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+            rdev: is_device.then(|| meta.rdev()),
+            target: kind.is_symlink().then(|| fs::read_link(full).unwrap()),
+            xattrs,
+            digest: kind.is_file().then(|| hash(full)),
         };
-        let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
-        write!(line, "{letter}{mode:04o} {uid}:{gid}").unwrap();
-        self.times(&mut line, meta);
-        if !kind.is_dir() {
-            write!(line, " size={}", meta.size()).unwrap();
+        self.picture.line(path, &object)
+    }
+}
+
+fn letter(kind: fs::FileType) -> char {
+    match () {
+        () if kind.is_dir() => 'd',
+        () if kind.is_symlink() => 'l',
+        () if kind.is_fifo() => 'p',
+        () if kind.is_socket() => 's',
+        () if kind.is_char_device() => 'c',
+        () if kind.is_block_device() => 'b',
+        () => '-',
+    }
+}
+
+/// What there is to tell of one object, wherever it was read from.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // stat(2) says it
+pub struct Object {
+    /// As `ls -l` has it.
+    pub letter: char,
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub mtime: (i64, i64),
+    pub size: u64,
+    pub nlink: u64,
+    /// Device and inode: the same for all names of one object.
+    pub number: (u64, u64),
+    pub ctime: (i64, i64),
+    pub rdev: Option<u64>,
+    pub target: Option<PathBuf>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of a file: [`digest`] of its content.
+    pub digest: Option<String>,
+}
+
+/// Makes the lines of one picture; objects come in the order of a walk with sorted names.
+struct Picture<'a> {
+    view: &'a View,
+    /// (device, inode) → first path seen.
+    groups: HashMap<(u64, u64), PathBuf>,
+}
+
+impl<'a> Picture<'a> {
+    fn new(view: &'a View) -> Self {
+        Self {
+            view,
+            groups: HashMap::new(),
+        }
+    }
+
+    fn line(&mut self, path: &Path, object: &Object) -> String {
+        let mut line = String::new();
+        let (uid, gid) = object.owner;
+        write!(line, "{}{:04o} {uid}:{gid}", object.letter, object.mode).unwrap();
+        let is_dir = object.letter == 'd';
+        if !(is_dir && self.view.no_dir_times) {
+            self.time(&mut line, object.mtime);
+        }
+        if !is_dir {
+            write!(line, " size={}", object.size).unwrap();
             if !self.view.no_links {
-                self.links(&mut line, path, meta);
+                self.links(&mut line, path, object);
             }
         }
         if self.view.identity {
-            write!(
-                line,
-                " ino={} ctime={}.{:09}",
-                meta.ino(),
-                meta.ctime(),
-                meta.ctime_nsec()
-            )
-            .unwrap();
+            let (seconds, nanos) = object.ctime;
+            write!(line, " ino={} ctime={seconds}.{nanos:09}", object.number.1).unwrap();
         }
-        if kind.is_char_device() || kind.is_block_device() {
-            write!(line, " rdev={:#x}", meta.rdev()).unwrap();
+        if let Some(rdev) = object.rdev {
+            write!(line, " rdev={rdev:#x}").unwrap();
         }
-        if kind.is_symlink() {
-            write!(line, " -> {:?}", fs::read_link(full).unwrap()).unwrap();
+        if let Some(target) = &object.target {
+            write!(line, " -> {target:?}").unwrap();
         }
-        for (name, value) in sys::xattrs(full).unwrap_or_else(|e| panic!("{}: {e}", full.display()))
-        {
-            let name = String::from_utf8_lossy(&name).into_owned();
-            write!(line, " {name}={}", hex(&value)).unwrap();
+        for (name, value) in &object.xattrs {
+            write!(line, " {}={}", String::from_utf8_lossy(name), hex(value)).unwrap();
         }
-        if kind.is_file() {
-            write!(line, " sha={}", hash(full)).unwrap();
+        if let Some(digest) = &object.digest {
+            write!(line, " sha={digest}").unwrap();
         }
         line
     }
 
-    fn times(&self, line: &mut String, meta: &fs::Metadata) {
-        if meta.is_dir() && self.view.no_dir_times {
-            return;
-        }
+    fn time(&self, line: &mut String, (seconds, nanos): (i64, i64)) {
         match self.view.recent {
-            Some(start) if meta.mtime() >= start => line.push_str(" mtime=recent"),
-            _ => write!(line, " mtime={}.{:09}", meta.mtime(), meta.mtime_nsec()).unwrap(),
+            Some(start) if seconds >= start => line.push_str(" mtime=recent"),
+            _ => write!(line, " mtime={seconds}.{nanos:09}").unwrap(),
         }
     }
 
-    fn links(&mut self, line: &mut String, path: &Path, meta: &fs::Metadata) {
-        write!(line, " nlink={}", meta.nlink()).unwrap();
-        if meta.nlink() > 1 {
-            let key = (meta.dev(), meta.ino());
-            let first = self.groups.entry(key).or_insert_with(|| path.to_owned());
+    fn links(&mut self, line: &mut String, path: &Path, object: &Object) {
+        write!(line, " nlink={}", object.nlink).unwrap();
+        if object.nlink > 1 {
+            let first = self.groups.entry(object.number);
+            let first = first.or_insert_with(|| path.to_owned());
             if first != path {
-                write!(line, " same-as={:?}", first).unwrap();
+                write!(line, " same-as={first:?}").unwrap();
             }
         }
     }
@@ -266,6 +330,11 @@ fn hash(path: &Path) -> String {
         hasher.update(&buffer[..n]);
     }
     hex(&hasher.finalize()[..8])
+}
+
+/// How content is told in a picture.
+pub fn digest(content: &[u8]) -> String {
+    hex(&Sha256::digest(content)[..8])
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Extended attributes and ACLs (A3, R5).
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::XattrFlags;
@@ -12,7 +12,7 @@ use crate::inode::Node;
 use crate::marks::Attributes;
 use crate::sys::at::xattr_names;
 use crate::types::{Caller, NodeId, SetXattrMode};
-use crate::union::birth::ACL_ACCESS;
+use crate::union::birth::{ACL_ACCESS, ACL_DEFAULT};
 use crate::union::xattrs::{to_disk, to_merged};
 
 impl FileSystem {
@@ -63,12 +63,17 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Removes an attribute; ENODATA if there is none, and then nothing is copied up.
+    /// Removes an attribute; ENODATA if there is none, and then nothing is copied up. An ACL that is
+    /// not there is removed with success, as on any other file system.
     pub fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()> {
         let node = self.node(node)?;
         self.upper()?;
         let name = to_disk(name.as_bytes()).ok_or(Error::Invalid)?;
-        self.with_object(&node, |at| at.get_xattr(&name))?;
+        match self.with_object(&node, |at| at.get_xattr(&name)) {
+            Err(Error::NoAttribute) if is_acl(name.as_c_str()) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
         self.raise(&node, Need::Metadata)?;
         self.before_change(&node)?;
         self.with_upper(&node, |at| Ok(at.remove_xattr(&name)?))?;
@@ -92,6 +97,10 @@ impl FileSystem {
             Ok(())
         })
     }
+}
+
+fn is_acl(name: &CStr) -> bool {
+    [ACL_ACCESS, ACL_DEFAULT].contains(&name)
 }
 
 /// The directory's ACL may have changed: whoever makes a child looks again.
