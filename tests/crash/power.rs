@@ -39,7 +39,7 @@ use truth::{Moment, Truth, moment};
 /// How many sequences are cut off together.
 const BATCH: usize = 40;
 /// How many sequences the short form tries, of each length above one.
-const SHORT: usize = 60;
+const SHORT: usize = 30;
 /// How many of length 3 the long form tries.
 const LONG: usize = 3000;
 /// Longer than a copy waits to be settled.
