@@ -5,6 +5,7 @@
 //!   history   ── the trees that a plain ext4 directory goes through: before and after each operation
 //!   kill      ── kill -9 of the daemon after each call that changes the disk, then a new mount
 //!   faults    ── a call fails, or writes half of its bytes; the same mount goes on
+//!   power     ── the power goes after each step, on ext4 and XFS; what was synced is there
 //!   store     ── the same of commands that bring, make and take away images
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod faults;
 mod history;
 mod kill;
+mod power;
 mod scenarios;
 mod stage;
 mod store;

@@ -214,3 +214,20 @@ pub fn forbid(command: &mut std::process::Command, call: libc::c_long) {
     // SAFETY: only a system call, with memory made before the fork.
     unsafe { command.pre_exec(install) };
 }
+
+/// How a file system is cut off from its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Changes of metadata up to now are in the journal, data that was not written is lost.
+    JournalWritten = 1,
+    /// What is in memory is lost.
+    AtOnce = 2,
+}
+
+/// `EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`: the file system of `fd` writes nothing any more.
+pub fn cut_off(fd: BorrowedFd<'_>, cut: Cut) -> io::Result<()> {
+    const SHUTDOWN: u32 = 0x8004_587d;
+    let flags = cut as u32;
+    // SAFETY: the kernel reads the 32 bits of flags through the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), SHUTDOWN as _, &raw const flags) })
+}

@@ -1,5 +1,5 @@
 //! What a test run left on the machine: mounts, processes, cgroups, scratch directories, packet
-//! filtering tables, interfaces.
+//! filtering tables, interfaces, loop devices.
 //!
 //! Other people may run layerfs on the same machine, and runs before may have been cut short, so a thing
 //! counts as ours only if it appeared since [`Before`] was taken, and is or names a scratch directory of
@@ -149,7 +149,8 @@ pub fn paths_below(directory: &Path, most: usize) -> Vec<PathBuf> {
 /// What was there before a test run.
 #[derive(Debug, Default)]
 pub struct Before {
-    /// Cgroups and scratch directories; tables and interfaces as `table NAME`, `interface NAME`.
+    /// Cgroups and scratch directories; tables and interfaces as `table NAME`, `interface NAME`,
+    /// loop devices as `loop device NAME`.
     things: BTreeSet<PathBuf>,
 }
 
@@ -220,6 +221,7 @@ fn things() -> BTreeSet<PathBuf> {
     let mut found = cgroups();
     found.extend(tables());
     found.extend(interfaces());
+    found.extend(loop_devices());
     let scratch = fs::read_dir("/var/tmp").into_iter().flatten();
     let scratch = scratch.flatten().map(|entry| entry.path());
     found.extend(scratch.filter(|path| is_scratch(path)));
@@ -254,6 +256,20 @@ fn interfaces() -> Vec<PathBuf> {
     names
         .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
         .map(|name| PathBuf::from(format!("interface {name}")))
+        .collect()
+}
+
+/// Loop devices whose image lies, or lay, in a scratch directory.
+fn loop_devices() -> Vec<PathBuf> {
+    let all = fs::read_dir("/sys/block").into_iter().flatten();
+    let ours = |device: &PathBuf| {
+        let image = fs::read_to_string(device.join("loop/backing_file"));
+        image.is_ok_and(|image| image.starts_with(SCRATCH_PREFIX))
+    };
+    let names = all.flatten().map(|entry| entry.path()).filter(ours);
+    names
+        .filter_map(|device| Some(device.file_name()?.to_string_lossy().into_owned()))
+        .map(|name| PathBuf::from(format!("loop device {name}")))
         .collect()
 }
 

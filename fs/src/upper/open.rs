@@ -4,7 +4,7 @@
 //! probe and remember the form, check the index against the layers, and last write the volatile marker.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -136,9 +136,7 @@ impl Upper {
             }
             (Some(_), form) => Ok(form),
             (None, form) => {
-                let fresh = path.with_extension("new");
-                fs::write(&fresh, format!("{}\n", form.word()))
-                    .and_then(|()| fs::rename(&fresh, &path))
+                self.write_down(&path, &format!("{}\n", form.word()))
                     .map_err(|error| unfit("writing its form down", error))?;
                 Ok(form)
             }
@@ -181,10 +179,19 @@ impl Upper {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
             Err(other) => return Err(error(other)),
         }
+        self.write_down(&path, stack).map_err(error)
+    }
+
+    /// Writes a file that is there whole or not at all, whatever happens. What lies in the upper is read by
+    /// what it says: its data has to be on disk before its name.
+    fn write_down(&self, path: &Path, text: &str) -> io::Result<()> {
         let fresh = path.with_extension("new");
-        fs::write(&fresh, stack)
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(error)
+        let mut file = fs::File::create(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        if !self.volatile {
+            file.sync_data()?;
+        }
+        fs::rename(&fresh, path)
     }
 }
 

@@ -28,7 +28,7 @@ fn after(before: &Before) -> ExitCode {
         let found = before.leaks();
         if found.is_empty() {
             println!(
-                "leaks: no mount, process, cgroup, directory, table or interface of ours is left"
+                "leaks: no mount, process, cgroup, directory, table, interface or loop device of ours is left"
             );
             return ExitCode::SUCCESS;
         }
