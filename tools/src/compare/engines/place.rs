@@ -68,6 +68,10 @@ impl Place {
             engines.retain(|engine| wanted(engine.key));
         } else {
             let program = programs::release("runner").on("building runner")?;
+            if ["docker", "runc", "bwrap"].into_iter().any(wanted) {
+                // Downloads it if need be, which needs the machine's network.
+                docker::provide().on("docker's programs")?;
+            }
             unshare(CloneFlags::CLONE_NEWNET).on("a network namespace")?;
             call(common, Command::new("ip").args(["link", "set", "lo", "up"]))?;
             let tar = root(common)?;
