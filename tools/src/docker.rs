@@ -80,6 +80,24 @@ impl Daemon {
     /// # Errors
     /// It cannot be had or does not answer; its log is `place/log`.
     pub fn start(place: &Path) -> io::Result<Self> {
+        let apart = [
+            "--bridge=none",
+            "--iptables=false",
+            "--ip-masq=false",
+            "--ip-forward=false",
+        ];
+        Self::start_with(place, &apart)
+    }
+
+    /// The same with a bridge: only for who has a network namespace of his own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_bridge(place: &Path) -> io::Result<Self> {
+        Self::start_with(place, &[])
+    }
+
+    fn start_with(place: &Path, network: &[&str]) -> io::Result<Self> {
         let programs = provide()?;
         fs::create_dir_all(place)?;
         let socket = place.join("socket");
@@ -97,12 +115,8 @@ impl Daemon {
             .arg(place.join("daemon.json"))
             .arg("-H")
             .arg(&host)
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
-            .args([
-                "--ip-forward=false",
-                "--ip-masq=false",
-                "--storage-driver=overlay2",
-            ]);
+            .args(network)
+            .args(["--ip6tables=false", "--storage-driver=overlay2"]);
         fs::write(place.join("daemon.json"), "{}")?;
         let log = fs::File::create(place.join("log"))?;
         command
@@ -132,6 +146,11 @@ impl Daemon {
         let mut command = self.command();
         command.arg("version").stdout(Stdio::null());
         Ok(command.stderr(Stdio::null()).status()?.success())
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// `docker`, which talks to this daemon.

@@ -1,11 +1,10 @@
 //! What a work has at hand: a mount that can be made fresh or cold, a clock, programs.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +14,7 @@ use super::error::{Context, Error, Result};
 use super::fixture::Fixture;
 use super::guard::Guard;
 use super::mount::Mounted;
+use super::program::{self, clean};
 use super::samples::Row;
 use super::scale::Scale;
 use super::scratch::Scratch;
@@ -219,38 +219,12 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs a command to its end; gives how long that took and what it printed.
-    pub(super) fn run(&self, mut command: Command) -> Result<(Duration, Vec<u8>)> {
-        self.common.guard.check()?;
-        let log = self.common.scratch.join("said");
-        let said = File::create(&log).on(log.display())?;
-        let name = command.get_program().to_string_lossy().into_owned();
-        let started = Instant::now();
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(said)
-            .process_group(0)
-            .spawn()
-            .on(&name)?;
-        let watched = self.common.guard.watch(&child);
-        let mut printed = Vec::new();
-        let read = child
-            .stdout
-            .take()
-            .map(|mut out| out.read_to_end(&mut printed));
-        watched.wait_end();
-        let took = started.elapsed();
-        drop(watched);
-        let status = child.wait().on("wait")?;
-        read.transpose().on(&name)?;
-        if status.success() {
-            return Ok((took, printed));
-        }
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        Err(Error::Program {
-            command: format!("{command:?}").chars().take(200).collect(),
-            status,
-            said: said.lines().next().unwrap_or_default().to_owned(),
-        })
+    pub(super) fn run(&self, command: Command) -> Result<(Duration, Vec<u8>)> {
+        program::run(
+            self.common.guard,
+            &self.common.scratch.join("said"),
+            command,
+        )
     }
 
     /// Runs a command and notes the time it took.
@@ -263,19 +237,6 @@ impl<'a> Bench<'a> {
         }
         Ok(())
     }
-}
-
-/// Nothing on standard input, and an environment that is the same everywhere.
-fn clean(command: &mut Command) {
-    command.stdin(Stdio::null()).env_clear();
-    command.env(
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    );
-    command
-        .env("LC_ALL", "C")
-        .env("HOME", "/root")
-        .env("DEBIAN_FRONTEND", "noninteractive");
 }
 
 /// Empties the kernel's caches of pages, names and attributes.

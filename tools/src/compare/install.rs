@@ -6,13 +6,15 @@ use super::contender::{FUSE_OVERLAYFS_2, tools_root};
 use super::error::{Context, Error, Result};
 
 /// Programs, each with its Debian package.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("fuse-overlayfs", "fuse-overlayfs"),
     ("unionfs", "unionfs-fuse"),
     ("fio", "fio"),
     ("mmdebstrap", "mmdebstrap"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("docker-registry", "docker-registry"),
+    ("iptables", "iptables"),
 ];
 
 /// Installs what is missing, by apt-get and cargo.

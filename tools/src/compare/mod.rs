@@ -16,6 +16,7 @@
 mod bench;
 mod client;
 mod contender;
+mod engines;
 mod error;
 mod fixture;
 mod guard;
@@ -23,6 +24,7 @@ mod install;
 mod machine;
 mod mount;
 mod options;
+mod program;
 mod report;
 mod samples;
 mod scale;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use regex::Regex;
 
 const EXAMPLES: &str = "\
@@ -11,6 +11,8 @@ Examples:
   compare --short                           everything, small, in a few minutes
   compare --only 'walk|missing'             some works only; --list names them
   compare --only git --contenders layerfs,overlayfs --rounds 7
+  compare --section startup                 runner beside docker, runc and bubblewrap
+  compare --section images --rounds 5       pull, commit, build, remove: runner beside docker
   compare --trace --only walk               what the daemons do for each operation
   compare --install                         first installs the peers (apt-get, cargo install)
   compare --render benches/runs/DATE-HOST   draws table and plot of a kept run again
@@ -26,6 +28,9 @@ removed at the end; caches of the whole machine are dropped again and again.";
 #[derive(Debug, Parser)]
 #[command(name = "compare", version, after_help = EXAMPLES)]
 pub(super) struct Options {
+    /// What is compared
+    #[arg(long, value_enum, default_value = "unions")]
+    pub(super) section: Section,
     /// Small sizes and one round
     #[arg(long)]
     pub(super) short: bool,
@@ -61,4 +66,17 @@ pub(super) struct Options {
     /// Draw table and plots of a kept run again, measure nothing
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "list", "install"])]
     pub(super) render: Option<PathBuf>,
+}
+
+/// A part of the comparison with contenders of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Section {
+    /// layerfs beside other union file systems
+    Unions,
+    /// Packing a layer beside inflating and unpacking it
+    Packing,
+    /// Starting containers: runner beside docker, runc, bubblewrap and podman
+    Startup,
+    /// Images from a local registry: runner beside docker
+    Images,
 }

@@ -47,6 +47,11 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) unit: Unit,
     pub(super) target: Option<Target>,
+    #[serde(default)]
+    pub(super) goals: Vec<Goal>,
+    /// The key of the contender that the others are compared with.
+    #[serde(default = "yardstick")]
+    pub(super) yardstick: String,
     /// Set where the same work is done for several counts of something.
     pub(super) series: Option<Series>,
     /// Seconds per operation (or per GiB), by contender, one for each round.
@@ -75,6 +80,21 @@ pub(super) enum Unit {
     Seconds,
     #[serde(rename = "s/GiB")]
     PerGib,
+    /// No time but memory: samples are MiB.
+    #[serde(rename = "MiB")]
+    Mebibytes,
+    /// No time but a share of something.
+    #[serde(rename = "×")]
+    Times,
+}
+
+/// What we want to reach where no overlayfs is the measure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Goal {
+    /// At most this, in what the samples are counted in.
+    Most(f64),
+    /// So many times faster than another contender.
+    Faster { than: String, times: f64 },
 }
 
 /// What layerfs wants to reach, as a ratio to the kernel's overlayfs.
@@ -82,6 +102,10 @@ pub(super) enum Unit {
 pub(super) struct Target {
     pub(super) cached: f64,
     pub(super) passthrough: f64,
+}
+
+fn yardstick() -> String {
+    YARDSTICK.to_owned()
 }
 
 impl Unit {
@@ -92,6 +116,8 @@ impl Unit {
             Self::Millis => "ms",
             Self::Seconds => "s",
             Self::PerGib => "s/GiB",
+            Self::Mebibytes => "MiB",
+            Self::Times => "×",
         }
     }
 
@@ -100,7 +126,7 @@ impl Unit {
         match self {
             Self::Micros => seconds * 1e6,
             Self::Millis => seconds * 1e3,
-            Self::Seconds | Self::PerGib => seconds,
+            Self::Seconds | Self::PerGib | Self::Mebibytes | Self::Times => seconds,
         }
     }
 
@@ -145,6 +171,8 @@ impl Row {
             name: name.into(),
             unit,
             target: None,
+            goals: Vec::new(),
+            yardstick: yardstick(),
             series: None,
             samples: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -178,6 +206,25 @@ impl Row {
         self
     }
 
+    /// The same, compared with another contender.
+    pub(super) fn beside(mut self, yardstick: &str) -> Self {
+        yardstick.clone_into(&mut self.yardstick);
+        self
+    }
+
+    /// The same with one more goal: no more than `most`.
+    pub(super) fn most(mut self, most: f64) -> Self {
+        self.goals.push(Goal::Most(most));
+        self
+    }
+
+    /// The same with one more goal: so many times faster than another.
+    pub(super) fn faster(mut self, than: &str, times: f64) -> Self {
+        let than = than.to_owned();
+        self.goals.push(Goal::Faster { than, times });
+        self
+    }
+
     /// Median and spread of a contender.
     pub(super) fn summary(&self, key: &str) -> Option<Summary> {
         Summary::of(self.samples.get(key)?)
@@ -185,7 +232,7 @@ impl Row {
 
     /// Its median as a multiple of the yardstick's.
     pub(super) fn ratio(&self, key: &str) -> Option<f64> {
-        self.ratio_to(key, YARDSTICK)
+        self.ratio_to(key, &self.yardstick)
     }
 
     /// Its median as a multiple of another contender's.
@@ -195,8 +242,17 @@ impl Row {
 
     /// Whether a mode of layerfs misses its target here.
     pub(super) fn misses(&self, entrant: &Entrant) -> Option<bool> {
-        let target = self.target?.of(entrant.ours?);
-        Some(self.ratio(&entrant.key)? > target)
+        let io = entrant.ours?;
+        let value = self.summary(&entrant.key)?.median;
+        let goal = |goal: &Goal| match goal {
+            Goal::Most(most) => Some(value > *most),
+            Goal::Faster { than, times } => Some(self.ratio_to(than, &entrant.key)? < *times),
+        };
+        let target = self
+            .target
+            .and_then(|t| Some(self.ratio(&entrant.key)? > t.of(io)));
+        let all = self.goals.iter().filter_map(goal).chain(target);
+        all.reduce(|one, other| one || other)
     }
 }
 
@@ -206,6 +262,13 @@ impl Run {
         self.contenders
             .iter()
             .filter(|entrant| entrant.ours.is_some())
+    }
+
+    /// The title of what the others are compared with.
+    pub(super) fn yardstick(&self) -> &str {
+        let key = self.rows.first().map_or(YARDSTICK, |row| &row.yardstick);
+        let known = self.contenders.iter().find(|entrant| entrant.key == key);
+        known.map_or(key, |entrant| &entrant.title)
     }
 
     /// The groups in their order.

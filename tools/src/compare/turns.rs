@@ -13,13 +13,13 @@ use super::error::{Error, Result};
 use super::fixture::{Fixture, Part};
 use super::guard::Guard;
 use super::machine::Machine;
-use super::options::Options;
+use super::options::{Options, Section};
 use super::samples::{Entrant, Run};
 use super::scale::Scale;
 use super::scenario::{Layers, Scenario};
 use super::scratch::Scratch;
 use super::silence::Silence;
-use super::{install, report, work};
+use super::{engines, install, report, work};
 use crate::programs;
 
 /// Does what the command line says.
@@ -38,6 +38,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         install::install()?;
     }
     let guard = Guard::start()?;
+    if options.section != Section::Unions {
+        return engines(options, &guard);
+    }
     let contenders = contender::chosen(&options.contenders)?;
     let scenarios = chosen_scenarios(options)?;
     if options.trace {
@@ -47,12 +50,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         list(&contenders, &scenarios);
         return Ok(());
     }
-    let mut scale = if options.short {
-        Scale::short()
-    } else {
-        Scale::long()
-    };
-    scale.rounds = options.rounds.map_or(scale.rounds, usize::from);
+    let scale = scale(options);
     let scratch = Scratch::new(&options.scratch)?;
     let machine = Machine::look(scratch.path())?;
     let out = out(options, &machine);
@@ -82,6 +80,46 @@ pub(super) fn run(options: &Options) -> Result<()> {
         rounds: turns.scale.rounds,
         short: options.short,
         contenders: turns.contenders.iter().map(entrant).collect(),
+        rows,
+    };
+    report::write(&run, &out)
+}
+
+fn scale(options: &Options) -> Scale {
+    let mut scale = if options.short {
+        Scale::short()
+    } else {
+        Scale::long()
+    };
+    scale.rounds = options.rounds.map_or(scale.rounds, usize::from);
+    scale
+}
+
+/// A section in which no union is mounted by us.
+fn engines(options: &Options, guard: &Guard) -> Result<()> {
+    let (scale, scratch) = (scale(options), Scratch::new(&options.scratch)?);
+    let mut silence = Silence::new(&options.lock)?;
+    let machine = Machine::look(scratch.path())?;
+    let mut out = out(options, &machine);
+    if options.out.is_none() {
+        let name = format!("{:?}", options.section).to_lowercase();
+        out.as_mut_os_string().push(format!("-{name}"));
+    }
+    let common = Common {
+        scale: &scale,
+        scratch: &scratch,
+        guard,
+        trace: false,
+    };
+    let Some((contenders, rows)) = engines::run(options, common, &mut silence)? else {
+        return Ok(());
+    };
+    let run = Run {
+        machine,
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        rounds: scale.rounds,
+        short: options.short,
+        contenders,
         rows,
     };
     report::write(&run, &out)

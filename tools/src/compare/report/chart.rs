@@ -26,7 +26,7 @@ pub(super) fn ratios(run: &Run) -> String {
     svg.heading(
         (24.0, 36.0),
         18.0,
-        "Time of each work, as a multiple of the kernel's overlayfs",
+        &format!("Each work, as a multiple of {}", run.yardstick()),
     );
     let machine = &run.machine;
     let under = format!(
@@ -88,20 +88,14 @@ fn scale(svg: &mut Svg, axis: Axis, top: f64, height: f64) {
         }
     }
     let (one, y) = (axis.at(1.0), top + height + 34.0);
-    svg.text(
-        (one - 12.0, y),
-        Anchor::End,
-        11.0,
-        QUIET,
-        "← faster than overlayfs",
-    );
+    svg.text((one - 12.0, y), Anchor::End, 11.0, QUIET, "← faster");
     svg.text((one + 12.0, y), Anchor::Start, 11.0, QUIET, "slower →");
     svg.text(
         (WIDTH - 24.0, top - 6.0),
         Anchor::End,
         11.0,
         QUIET,
-        "best layerfs",
+        "best of ours",
     );
 }
 

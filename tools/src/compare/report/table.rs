@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::compare::samples::{Entrant, Row, Run, YARDSTICK, digits, rounds};
+use crate::compare::samples::{Entrant, Goal, Row, Run, digits, rounds};
 use crate::compare::statistics::geometric_mean;
 use crate::compare::work::PROGRAMS;
 
@@ -35,11 +35,8 @@ fn head(out: &mut String, run: &Run) -> std::fmt::Result {
         run.command,
         rounds(run.rounds)
     )?;
-    writeln!(out, "![Ratios to overlayfs](plot.svg)\n")?;
-    writeln!(
-        out,
-        "| contender | version | mounted with |\n| --- | --- | --- |"
-    )?;
+    writeln!(out, "![Ratios to {}](plot.svg)\n", run.yardstick())?;
+    writeln!(out, "| contender | version | how |\n| --- | --- | --- |")?;
     for entrant in &run.contenders {
         let Entrant {
             title,
@@ -66,7 +63,8 @@ fn columns(out: &mut String, run: &Run, first: &str) -> std::fmt::Result {
 fn medians(out: &mut String, run: &Run) -> std::fmt::Result {
     writeln!(
         out,
-        "Medians, and in brackets the ratio to the kernel's overlayfs: less is better. Bold: layerfs misses its target (or, where there is none, is slower than overlayfs).\n"
+        "Medians, and in brackets the ratio to {0}: less is better. Bold: ours misses its target (or, where there is none, is slower than {0}).\n",
+        run.yardstick()
     )?;
     for group in run.groups() {
         writeln!(out, "## {group}\n")?;
@@ -90,6 +88,13 @@ fn medians(out: &mut String, run: &Run) -> std::fmt::Result {
 }
 
 fn target(row: &Row) -> String {
+    let goal = |goal: &Goal| match goal {
+        Goal::Most(most) => format!("≤ {} {}", digits(row.unit.of(*most)), row.unit.sign()),
+        Goal::Faster { than, times } => format!("{times} × as fast as {than}"),
+    };
+    if !row.goals.is_empty() {
+        return row.goals.iter().map(goal).collect::<Vec<_>>().join(", ");
+    }
     match row.target {
         None => String::new(),
         Some(t) if t.cached == t.passthrough => format!("≤ {}", t.cached),
@@ -106,7 +111,10 @@ fn cell(row: &Row, entrant: &Entrant) -> String {
         };
     };
     let value = row.unit.show(summary.median);
-    let Some(ratio) = row.ratio(&entrant.key).filter(|_| entrant.key != YARDSTICK) else {
+    let Some(ratio) = row
+        .ratio(&entrant.key)
+        .filter(|_| entrant.key != row.yardstick)
+    else {
         return value;
     };
     let text = format!("{value} ({})", digits(ratio));
@@ -168,9 +176,9 @@ fn sums(out: &mut String, run: &Run) -> std::fmt::Result {
     writeln!(out)
 }
 
-/// Where layerfs is slower than overlayfs or misses a target.
+/// Where ours is slower than the yardstick or misses a target.
 fn losses(out: &mut String, run: &Run) -> std::fmt::Result {
-    writeln!(out, "## Where layerfs loses\n")?;
+    writeln!(out, "## Where ours loses\n")?;
     let mut none = true;
     for row in &run.rows {
         let mut places = Vec::new();
