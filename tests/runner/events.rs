@@ -71,3 +71,43 @@ fn what_happens_next_is_told_when_it_happens() {
     let mut told = lines.by_ref().map(Result::unwrap);
     assert!(told.any(|line| line == "die last"));
 }
+
+#[test]
+fn networks_that_a_container_comes_on_and_goes_off_are_told() {
+    let runner = Runner::new();
+    runner.ok("network", &["create", "back"]);
+    let id = runner.ok("create", &["--name=one", "--network=none", "host", "true"]);
+    let all = [
+        "-f",
+        "type=network",
+        "-f",
+        "event=connect",
+        "-f",
+        "event=disconnect",
+    ];
+    assert!(actions(&runner, &all).is_empty());
+    runner.ok("rm", &["one"]);
+    let created = runner.ok("create", &["--name=two", "host", "sleep", "4716"]);
+    assert_ne!(created, id);
+    // One that does not run, then one that does.
+    for started in [false, true] {
+        if started {
+            runner.ok("start", &["two"]);
+        }
+        runner.ok("network", &["connect", "back", "two"]);
+        runner.ok("network", &["disconnect", "back", "two"]);
+    }
+    let told = actions(&runner, &all);
+    assert_eq!(told, ["connect", "disconnect", "connect", "disconnect"]);
+    let format = "{{.Actor.Attributes.name}} {{.Actor.Attributes.container}}";
+    let since = ["--since=1h", "--until=0s", "--format", format];
+    let told = runner.ok("events", &[&since[..], &all].concat());
+    for line in told.lines() {
+        assert_eq!(line, format!("back {created}"));
+    }
+    // What is refused is not told.
+    runner
+        .call("network", &["disconnect", "back", "two"])
+        .one_line_error(125);
+    assert_eq!(actions(&runner, &all).len(), 4);
+}

@@ -33,6 +33,7 @@ mod registry_hostile;
 mod registry_manual;
 mod registry_patience;
 mod save;
+mod session;
 mod settings;
 mod stacks;
 mod start;

@@ -42,6 +42,23 @@ impl Group {
         name: &str,
         needed: &[&str],
     ) -> Result<Self, CgroupError> {
+        Self::make_or_find(hierarchy, name, needed, false)
+    }
+
+    /// Makes the group, unless it is there. It may be gone again at any moment: nobody is in it yet.
+    pub(super) fn provide(hierarchy: &Hierarchy, name: &str) -> Result<Self, CgroupError> {
+        match Self::open(hierarchy, name)? {
+            Some(group) => Ok(group),
+            None => Self::make_or_find(hierarchy, name, &[], true),
+        }
+    }
+
+    fn make_or_find(
+        hierarchy: &Hierarchy,
+        name: &str,
+        needed: &[&str],
+        may_exist: bool,
+    ) -> Result<Self, CgroupError> {
         let parent = hierarchy.mount.join(PARENT);
         let directory = parent.join(name);
         for _ in 0..ATTEMPTS {
@@ -58,6 +75,13 @@ impl Group {
                 Ok(()) => return Self::made(hierarchy, directory),
                 Err(CgroupError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(CgroupError::Io { source, .. })
+                    if may_exist && source.kind() == std::io::ErrorKind::AlreadyExists =>
+                {
+                    if let Some(found) = Self::open_at(hierarchy, directory.clone())? {
+                        return Ok(found);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -8,6 +8,7 @@
 //!
 //! create -> add(init) -> ... -> oom_killed? -> kill_all -> remove      (the owner's way)
 //! remove_stale                                                        (after a crash)
+//! monitors: where the processes that look after containers are
 //! ```
 //!
 //! v1, v2 and hybrid machines differ only in which hierarchy has which controller; a controller
@@ -25,6 +26,7 @@ mod error;
 mod group;
 mod hierarchy;
 mod limits;
+mod monitors;
 mod settings;
 mod sys;
 mod tuning;
@@ -36,6 +38,7 @@ pub use limits::{
     Limits, MINIMUM_MEMORY, MemorySwap, parse_cpus, parse_cpuset, parse_memory, parse_memory_swap,
     parse_pids, parse_size,
 };
+pub use monitors::Monitors;
 pub use tuning::{Rate, RateKind, Tuning};
 pub use usage::Usage;
 

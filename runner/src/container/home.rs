@@ -26,7 +26,7 @@ use super::spec::Spec;
 use super::state::{State, Status};
 use super::volume::{self, Volumes};
 use super::wipe::wipe;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Monitors};
 use crate::error::{Error, Result};
 use crate::image::Store;
 use crate::network;
@@ -338,6 +338,8 @@ impl Home {
     /// Looks after one container whose lock was left behind. The caller holds the lock.
     fn put_right(&self, directory: &Directory) -> Result<()> {
         Cgroup::remove_stale(directory.id().as_str())?;
+        // Stays if others are in it.
+        Monitors::open()?.remove()?;
         network::release(&self.root, directory.id().as_str())?;
         let spec = match directory.spec() {
             Ok(spec) if !spec.remove => spec,

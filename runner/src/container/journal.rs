@@ -7,8 +7,10 @@
 //!
 //! The form is that of docker's event stream, so programs that read that can read this.
 
+use super::Id;
 use super::spec::Spec;
 use crate::error::{Error, Result};
+use crate::network::Network;
 use crate::types::Moment;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,14 @@ impl Subject {
                 attributes,
             },
         }
+    }
+
+    /// A network that a container comes on or goes off.
+    pub fn network(network: &Network, container: &Id) -> Self {
+        Self::other("network", &network.id)
+            .with("container", container)
+            .with("name", &network.name)
+            .with("type", "bridge")
     }
 
     /// Something else, as a volume.

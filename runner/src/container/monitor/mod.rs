@@ -11,6 +11,7 @@
 //!     │ streams  what the container says and is told; the log
 //!     │ peers    who is connected
 //!   watch    ── the one poll(2)
+//!   shelter  ── the control group that all monitors are in
 //! ```
 //!
 //! It stays single-threaded: it clones. It holds the container's lock; whoever finds the lock
@@ -23,6 +24,7 @@ mod oversee;
 mod peers;
 mod requests;
 mod restart;
+mod shelter;
 mod streams;
 mod watch;
 
@@ -38,6 +40,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::mount::{MountPropagationFlags, mount_change};
+use shelter::Place;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -56,13 +59,21 @@ struct Launch {
 
 /// The hidden verb: serves the client at standard input, and whoever connects later.
 pub fn main() -> ExitCode {
+    match shelter::enter() {
+        Ok(Place::Here) => {}
+        Ok(Place::Child) => return ExitCode::SUCCESS,
+        // It can be killed with the caller's session, then.
+        Err(error) => log(&error),
+    }
     let Ok(channel) = settle() else {
         return ExitCode::FAILURE;
     };
     let done = match receive_launch(&channel) {
         Ok(Some(launch)) => block_signals().and_then(|signals| {
             own_mounts()?;
-            oversee::oversee(channel, signals, launch)
+            let done = oversee::oversee(channel, signals, launch);
+            shelter::leave_to_janitor();
+            done
         }),
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! What peers ask of the monitor, one function each.
 
 use super::super::home::Home;
+use super::super::journal::Subject;
 use super::super::plan;
 use super::super::protocol::{Event, Request};
 use super::super::spec::{Limits, Restart};
@@ -119,6 +120,7 @@ impl Monitor {
         }
         said(self.directory.set_spec(&spec))?;
         self.spec = spec;
+        self.record_network("connect", &state, &join.network);
         Ok(())
     }
 
@@ -131,7 +133,15 @@ impl Monitor {
         }
         said(self.directory.set_spec(&spec))?;
         self.spec = spec;
+        self.record_network("disconnect", &state, network);
         Ok(())
+    }
+
+    fn record_network(&self, action: &str, state: &network::State, name: &str) {
+        if let Ok(network) = state.find(name) {
+            let subject = Subject::network(network, &self.spec.id);
+            Home::of(&self.directory).journal().record(action, &subject);
+        }
     }
 
     fn pause(&mut self) -> Result<(), String> {
