@@ -122,3 +122,13 @@ fn a1_fsx_on_files_of_a_packed_layer() {
         run(&stage, &format!("whole-{seed}"), seed, SAME_SIZE, same_size);
     }
 }
+
+/// The kernel gathers the writes: of what it holds back it must tell nothing else than what is there.
+#[test]
+fn a1_fsx_with_writes_held_back() {
+    let stage = Stage::with(&[layer()], &["io=writeback"]);
+    for seed in 1..=effort().0 {
+        run(&stage, &format!("d/new-{seed}"), seed, ALL, "");
+        run(&stage, &format!("cut-{seed}"), seed, ALL, "");
+    }
+}

@@ -154,6 +154,11 @@ fn pjdfstest_in_a_merged_directory() {
 }
 
 #[test]
+fn pjdfstest_with_writes_held_back() {
+    passes_in(&Stage::with(&layers(), &["io=writeback"]), "merged");
+}
+
+#[test]
 fn pjdfstest_in_a_directory_of_a_lower() {
     passes_in(&Stage::new(&layers()), "lower/deep");
 }

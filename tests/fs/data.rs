@@ -206,6 +206,47 @@ fn a1_holes_are_found() {
 }
 
 #[test]
+fn a1_holes_are_taken_for_data_where_writes_are_held_back() {
+    let stage = Stage::with(&[Layer::new()], &["io=writeback"]);
+    let file = File::create(stage.m("f")).unwrap();
+    file.write_all_at(b"island", 600_000).unwrap();
+    // Nothing of it has been sent yet.
+    let seek = |from| raw(rustix::fs::seek(&file, from));
+    assert_eq!(seek(rustix::fs::SeekFrom::Data(0)), Ok(0));
+    assert_eq!(seek(rustix::fs::SeekFrom::Hole(0)), Ok(600_006));
+    let end = rustix::fs::SeekFrom::Data(600_006);
+    assert_eq!(seek(end), Err(libc::ENXIO));
+}
+
+/// The kernel keeps the times of a file whose writes it holds back: what it said once holds, though the
+/// data is written to the upper later.
+#[test]
+fn a2_times_set_while_writes_are_held_back_stay() {
+    let mut stage = Stage::with(
+        &[Layer::new()
+            .file("lower", "of a layer")
+            .file("big", vec![b'x'; 100_000])],
+        &["io=writeback"],
+    );
+    for name in ["lower", "big", "fresh"] {
+        stage.both(|root| {
+            let path = root.join(name);
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path);
+            let file = file.unwrap();
+            file.write_all_at(b"held back", 4).unwrap();
+            let then = std::time::UNIX_EPOCH + std::time::Duration::new(1_400_000_000, 123_456_789);
+            let times = fs::FileTimes::new().set_accessed(then).set_modified(then);
+            file.set_times(times).unwrap();
+        });
+    }
+    stage.same_after_remount();
+}
+
+#[test]
 fn a1_copy_file_range_inside_and_across() {
     let mut stage = stage();
     stage.both(|root| {

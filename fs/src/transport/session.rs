@@ -136,7 +136,7 @@ fn policy(options: &MountOptions) -> Policy {
         timeout: options.timeout,
         keep: options.timeout >= FOREVER,
         acl: options.acl,
-        writeback: options.io == Io::Writeback,
+        writeback: options.io == Io::Writeback && !options.read_only,
     }
 }
 
