@@ -75,7 +75,7 @@ pub(super) enum Section {
     Unions,
     /// Packing a layer beside inflating and unpacking it
     Packing,
-    /// Starting containers: runner beside docker, runc, bubblewrap and podman
+    /// Starting containers: runner beside docker, runc and bubblewrap
     Startup,
     /// Images from a local registry: runner beside docker
     Images,
