@@ -128,6 +128,7 @@ numbers! {
         FH = 1 << 6,
         ATIME_NOW = 1 << 7,
         MTIME_NOW = 1 << 8,
+        CTIME = 1 << 10,
         KILL_SUIDGID = 1 << 11,
     }
     /// `fuse_open_out.open_flags`.

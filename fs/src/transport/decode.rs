@@ -233,6 +233,7 @@ fn attribute(opcode: Opcode, body: Body<'_>) -> Result<Request<'_>, Fault> {
                 handle,
                 change: change(&own),
                 kill: own.valid & fattr::KILL_SUIDGID != 0,
+                told: own.valid & fattr::CTIME != 0,
             }
         }
         Opcode::Readlink => Request::Readlink,

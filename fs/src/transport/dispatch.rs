@@ -24,7 +24,9 @@ use super::request::{CopyFileRange, Header, Request};
 use super::stats::Stats;
 use crate::error::{Error, Result};
 use crate::ops::FileSystem;
-use crate::types::{DirEntry, Entry, Handle, NodeId, Opened, RenameMode, Seek, SetXattrMode};
+use crate::types::{
+    Attr, DirEntry, Entry, Handle, NodeId, Opened, RenameMode, Seek, SetAttr, SetTime, SetXattrMode,
+};
 
 /// Most that one COPY_FILE_RANGE copies: the older reply counts in 32 bits, and read(2) has this limit.
 const MAX_COPY: u64 = 0x7fff_f000;
@@ -245,7 +247,11 @@ impl Service {
                 handle,
                 ref change,
                 kill,
+                told,
             } => {
+                if told && let Some(attr) = self.unchanged(node, change)? {
+                    return Ok(put(room, &encode::attributes(&attr, self.policy.timeout))?);
+                }
                 // Of a change of the owner the file system below makes the same.
                 if kill && change.size.is_some() {
                     fs.drop_set_id_bits(node)?;
@@ -269,6 +275,25 @@ impl Service {
             _ => return self.open_objects(header, request, room),
         };
         Ok(put(room, &encode::attributes(&attr, self.policy.timeout))?)
+    }
+
+    /// The attributes of an object of which a change says nothing but the mtime that it has: a kernel
+    /// that keeps the times sends them after an unlink too, for the ctime's sake, and for that a
+    /// layer's file need not be copied up (C2).
+    fn unchanged(&self, node: NodeId, change: &SetAttr) -> Result<Option<Attr>> {
+        let SetAttr {
+            mode: None,
+            uid: None,
+            gid: None,
+            size: None,
+            atime: None,
+            mtime: Some(SetTime::At(time)),
+        } = *change
+        else {
+            return Ok(None);
+        };
+        let attr = self.file_system.getattr(node, None)?;
+        Ok((attr.mtime == time).then_some(attr))
     }
 
     /// Requests about something opened.

@@ -38,6 +38,8 @@ pub(super) enum Request<'a> {
         change: SetAttr,
         /// Drop set-id bits first.
         kill: bool,
+        /// The kernel keeps the times of the file itself, and these are they.
+        told: bool,
     },
     Readlink,
     Symlink {

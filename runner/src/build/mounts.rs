@@ -19,6 +19,7 @@ use super::stage::{Stage, Workshop, refused};
 use crate::container::directory::Directory;
 use crate::container::files::{Files, Way, own_mounts};
 use crate::container::volume::{Forbid, Tmpfs, Volume, check_targets};
+use crate::container::wipe;
 use crate::error::{Error, Result};
 use crate::image::Store;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, chown, flock, renameat_with};
@@ -137,12 +138,7 @@ pub fn clear(store: &Store) -> Result<()> {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    wipe(path).map_err(Error::io("remove", path))
 }
 
 /// The lock of a cache; `None` if it is not free and is not to be waited for.

@@ -15,6 +15,7 @@
 use super::Id;
 use super::client::Control;
 use super::home::Home;
+use super::wipe::wipe;
 use crate::error::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -91,7 +92,7 @@ impl Build {
 impl Drop for Build {
     fn drop(&mut self) {
         // What stays is removed by the next command.
-        let _ = fs::remove_dir_all(&self.directory);
+        let _ = wipe(&self.directory);
     }
 }
 
@@ -126,7 +127,7 @@ fn remove_left(home: &Home, directory: &Path) -> Result<()> {
         };
         home.remove(&container, lock, true)?;
     }
-    fs::remove_dir_all(directory).map_err(Error::io("remove", directory))
+    wipe(directory).map_err(Error::io("remove", directory))
 }
 
 /// The lock of a build's directory; `None` if the build lives, or it is gone.

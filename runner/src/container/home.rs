@@ -298,7 +298,7 @@ impl Home {
         if let Some(name) = name {
             self.names().take(&name, id)?;
         }
-        wipe(&gone)?;
+        wipe(&gone).map_err(Error::io("remove", &gone))?;
         Ok(Store::at(&self.root).unpin(id.as_str())?)
     }
 

@@ -59,3 +59,4 @@ pub use lock::Lock;
 pub use names::check_name;
 pub use protocol::Ended;
 pub(crate) use protocol::Exec;
+pub use wipe::wipe;

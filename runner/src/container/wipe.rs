@@ -7,7 +7,6 @@
 //! A container with CAP_LINUX_IMMUTABLE may set these flags (`chattr +i`), and root itself cannot remove
 //! what has them. Nothing is followed: paths are resolved below the directory, without symlinks.
 
-use crate::error::{Error, Result};
 use rustix::fs::{Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -21,8 +20,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// What cannot be removed.
-pub(super) fn wipe(path: &Path) -> Result<()> {
-    let failed = Error::io("remove", path);
+pub fn wipe(path: &Path) -> io::Result<()> {
     let first = fs::remove_dir_all(path);
     let last = match first {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -33,8 +31,8 @@ pub(super) fn wipe(path: &Path) -> Result<()> {
         other => other,
     };
     match last {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

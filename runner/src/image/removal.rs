@@ -115,7 +115,8 @@ impl Store {
         let Some(_alone) = self.try_lock(&self.root().join("store.lock"))? else {
             return Ok(());
         };
-        let idle = self.layers_of_no_image()?;
+        // A damaged record may name any layer: then all are kept.
+        let records = self.list().ok();
         for directory in self.directories() {
             for name in names(&directory)?
                 .iter()
@@ -125,7 +126,11 @@ impl Store {
             }
         }
         // Before the layers: an index whose layers are gone would be refused.
-        self.sweep_stacks()?;
+        let Some(records) = records else {
+            return Ok(());
+        };
+        let idle = self.layers_of_none(&records)?;
+        self.sweep_stacks(&records)?;
         idle.iter().try_for_each(|id| self.remove_layer(id))
     }
 
@@ -135,6 +140,10 @@ impl Store {
         let Ok(records) = self.list() else {
             return Ok(BTreeSet::new());
         };
+        self.layers_of_none(&records)
+    }
+
+    fn layers_of_none(&self, records: &[Record]) -> Result<BTreeSet<String>, ImageError> {
         let needed = records.iter().flat_map(|record| &record.layers);
         let needed: BTreeSet<&str> = needed.map(String::as_str).collect();
         let found = names(self.layers.root())?;

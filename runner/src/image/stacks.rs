@@ -13,7 +13,7 @@
 
 use super::error::io;
 use super::layers::Layers;
-use super::record::digest;
+use super::record::{Record, digest};
 use super::scratch::{Scratch, flush, names, remove};
 use super::{ImageError, Store};
 use std::collections::BTreeSet;
@@ -72,11 +72,8 @@ impl Store {
         (None, layers)
     }
 
-    /// Removes the indexes that no image needs. The caller holds the store alone.
-    pub(super) fn sweep_stacks(&self) -> Result<(), ImageError> {
-        let Ok(records) = self.list() else {
-            return Ok(());
-        };
+    /// Removes the indexes that none of the images (all there are) needs. The caller holds the store alone.
+    pub(super) fn sweep_stacks(&self, records: &[Record]) -> Result<(), ImageError> {
         let chains = records.iter().flat_map(|record| chains(&record.layers));
         let needed: BTreeSet<String> = chains.map(|chain| format!("{chain}.idx")).collect();
         for name in names(&self.stacks())? {

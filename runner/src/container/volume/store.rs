@@ -20,6 +20,7 @@
 use super::{Origin, Volume, Wanted};
 use crate::container::Id;
 use crate::container::home::Home;
+use crate::container::wipe::wipe;
 use crate::error::{Error, Result};
 use crate::image::copy_directory;
 use crate::mounts::inroot::{InRootError, Links, Missing, Root};
@@ -285,12 +286,9 @@ impl Volumes {
             self.directory.join(format!(".gone-{name}")),
         );
         let removed = || {
-            match fs::remove_dir_all(&gone) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            wipe(&gone)?;
             fs::rename(&path, &gone)?;
-            fs::remove_dir_all(&gone)
+            wipe(&gone)
         };
         removed().map_err(Error::io("remove the volume", &path))
     }
@@ -303,7 +301,7 @@ impl Volumes {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(".new-") || name.starts_with(".gone-") {
                 let path = entry.path();
-                fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+                wipe(&path).map_err(Error::io("remove", &path))?;
             }
         }
         Ok(())

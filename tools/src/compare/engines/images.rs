@@ -145,6 +145,9 @@ fn pulling(what: &'static str, files: usize, length: usize, times: f64) -> Work 
         // None in the first round.
         let _ = turn.call(&["rmi", "-f", &name]);
         let _ = turn.call(&["image", "prune", "-f"]);
+        if turn.call(&["image", "inspect", &name]).is_ok() {
+            return Err(Error::Wrong(format!("{name} is there before it is pulled")));
+        }
         rustix::fs::sync();
         let before = taken(turn)?;
         let (pulled, peak) = pull(turn, &name)?;

@@ -22,10 +22,14 @@ pub(super) fn all() -> Vec<Work> {
 /// How often a short thing is done in each round.
 const REPEAT: usize = 10;
 
+/// Containers that are there at a time.
+const MANY: usize = 200;
+
 fn alone() -> Work {
     let name = "run --rm, no network";
     let rows = vec![row(name, Unit::Millis).most(0.015)];
     let body = move |turn: &mut Turn<'_>| {
+        turn.call(&["run", "--rm", "--network", "none", "small", "true"])?;
         for _ in 0..REPEAT {
             turn.time(name, &["run", "--rm", "--network", "none", "small", "true"])?;
         }
@@ -47,6 +51,7 @@ fn bridged() -> Work {
         row("exec", Unit::Millis).most(0.010),
     ];
     let body = |turn: &mut Turn<'_>| {
+        turn.call(&["run", "--rm", "small", "true"])?;
         for _ in 0..REPEAT {
             turn.time("run --rm, bridge", &["run", "--rm", "small", "true"])?;
         }
@@ -73,29 +78,23 @@ fn many() -> Work {
         row("private memory of an idle container", Unit::Mebibytes).most(15.0),
     ];
     let body = |turn: &mut Turn<'_>| {
-        let count: usize = if turn.common.scale.rounds == 1 {
-            40
-        } else {
-            200
-        };
         let before = turn.engine.private();
         let mut took = Vec::new();
-        for _ in 0..count {
+        for _ in 0..MANY {
             let words = ["run", "-d", "--network", "none", "small", "sleep", "1000"];
             took.push(turn.call(&words)?.0);
         }
         turn.note(
             "run -d, of 200 one after another",
-            took.iter().sum::<f64>() / count as f64,
+            took.iter().sum::<f64>() / MANY as f64,
         );
-        let edge = count.min(20);
-        let first: f64 = took.iter().take(edge).sum();
-        let last: f64 = took.iter().rev().take(edge).sum();
+        let first: f64 = took.iter().take(20).sum();
+        let last: f64 = took.iter().rev().take(20).sum();
         turn.note("the last 20 of them beside the first 20", last / first);
         for _ in 0..REPEAT {
             turn.time("ps with 200 containers", &["ps"])?;
         }
-        let each = (turn.engine.private() - before) / count as f64;
+        let each = (turn.engine.private() - before) / MANY as f64;
         turn.note("private memory of an idle container", each);
         Ok(())
     };
