@@ -80,11 +80,22 @@ fn data_is_as_long_as_the_struct_says() {
         size: 4,
         ..abi::WriteIn::default()
     };
-    let wanted =
-        "Ok(Write { handle: Handle(3), offset: 8, data: [100, 97, 116, 97], kill: false })";
+    let wanted = |flags| {
+        format!("Ok(Write {{ handle: Handle(3), offset: 8, data: [100, 97, 116, 97], {flags} }})")
+    };
+    let plain = wanted("kill: false, cached: false");
     assert_eq!(
         both_ways(Opcode::Write, write.as_bytes(), b"data"),
-        [wanted; 2]
+        [plain.as_str(); 2]
+    );
+    let held_back = abi::WriteIn {
+        write_flags: flag::WRITE_CACHE | flag::WRITE_KILL_SUIDGID,
+        ..write
+    };
+    let both = wanted("kill: true, cached: true");
+    assert_eq!(
+        both_ways(Opcode::Write, held_back.as_bytes(), b"data"),
+        [both.as_str(); 2]
     );
     let malformed = "Err(Malformed)";
     assert_eq!(

@@ -5,8 +5,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use tests::process::{call, wait_until};
 use tests::scratch::Scratch;
 use tests::sys::{Cut, cut_off};
@@ -54,6 +57,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// A new one, whose image and mount point lie in `scratch`.
     pub(crate) fn new(scratch: &Scratch, kind: Kind) -> Self {
+        alone();
         let image = scratch.join("image");
         // The least that mkfs.xfs takes.
         File::create(&image).unwrap().set_len(300 << 20).unwrap();
@@ -104,6 +108,15 @@ impl Disk {
         mount(device, &self.point, kind, MountFlags::empty(), None)
             .unwrap_or_else(|error| panic!("{kind} on {device}: {error}"));
     }
+}
+
+/// Gives this thread, and what it starts, mounts of its own: a mount namespace that another test makes
+/// meanwhile (of a container, say) would hold ours too, and the file system that was cut off would be
+/// there still when the device is mounted again.
+fn alone() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).unwrap();
 }
 
 impl Drop for Disk {
