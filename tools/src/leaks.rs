@@ -18,7 +18,7 @@ pub const SCRATCH_PREFIX: &str = "/var/tmp/layerfs-tests-";
 /// How the names of interfaces begin that runners make.
 const PREFIXES: [&str; 3] = ["runner", "rn-", "rv"];
 
-/// One line of /proc/self/mountinfo.
+/// One line of /proc/thread-self/mountinfo: a thread may have mounts of its own.
 #[derive(Debug, Clone)]
 pub struct MountLine {
     /// Where it is mounted.
@@ -31,7 +31,7 @@ pub struct MountLine {
 
 /// All mounts that this process sees, in the order they were made.
 pub fn mount_table() -> Vec<MountLine> {
-    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    parse_mounts(&fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default())
 }
 
 fn parse_mounts(text: &str) -> Vec<MountLine> {
