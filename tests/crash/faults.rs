@@ -3,18 +3,15 @@
 //! rest of the sequence, and leaves an upper in which nothing is broken.
 
 use std::path::Path;
-use std::process::Command;
 
 use nix::errno::Errno;
-use tests::mounts::Union;
 use tests::operations::{Op, apply};
-use tests::programs;
 use tests::traced::Traced;
 use tests::tracer::{Counted, Fault, Plan};
 
 use crate::history::tree;
 use crate::scenarios::{Scenario, scenario};
-use crate::stage::{Stage, numbers};
+use crate::stage::{Stage, is_sound, numbers};
 use crate::{assert_none, brief, places};
 
 /// How many places of each scenario the short form tries, by fault.
@@ -103,21 +100,6 @@ fn turn(stage: &Stage, ops: &[Op], plan: Plan) -> Result<(), String> {
     stage.nothing_is_left().map_err(told)?;
     mount.unmount();
     Ok(())
-}
-
-/// What `layerfs check` finds that the next mount would not mend by itself.
-fn is_sound(union: &Union) -> Result<(), String> {
-    let (upper, work) = union.upper.as_ref().unwrap();
-    let mut check = Command::new(programs::layerfs());
-    check.arg("check").arg(upper).arg("--work").arg(work);
-    for lower in &union.lowers {
-        check.arg("--lower").arg(lower);
-    }
-    let output = tests::process::run(&mut check);
-    match output.code {
-        0 => Ok(()),
-        _ => Err(output.to_string()),
-    }
 }
 
 #[track_caller]

@@ -18,7 +18,6 @@ mod truth;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
@@ -31,6 +30,7 @@ use tests::sequences::Random;
 use tests::sys::Cut;
 
 use crate::history::dress_root;
+use crate::stage::is_sound;
 use crate::{assert_none, brief};
 use disk::{Disk, Kind};
 use steps::{Sequence, Step, all, layers, sampled};
@@ -147,16 +147,7 @@ fn look(union: &Union, batch: &[Sequence], histories: &[Vec<Moment>], cut: Cut) 
         }
     }
     mount.unmount();
-    let (upper, work) = union.upper.as_ref().unwrap();
-    let mut check = Command::new(programs::layerfs());
-    check.arg("check").arg(upper).arg("--work").arg(work);
-    for lower in &union.lowers {
-        check.arg("--lower").arg(lower);
-    }
-    let output = tests::process::run(&mut check);
-    if output.code != 0 {
-        faults.push(output.to_string());
-    }
+    faults.extend(is_sound(union).err());
     faults
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tests::layers::Layer;
 use tests::lowers::Lowers;
 use tests::mounts::Union;
+use tests::programs;
 use tests::scratch::Scratch;
 
 use crate::history::{History, dress_root};
@@ -78,4 +80,19 @@ pub(crate) fn numbers(root: &Path) -> BTreeMap<PathBuf, u64> {
         }
     }
     found
+}
+
+/// What `layerfs check` finds that the next mount would not mend by itself.
+pub(crate) fn is_sound(union: &Union) -> Result<(), String> {
+    let (upper, work) = union.upper.as_ref().unwrap();
+    let mut check = Command::new(programs::layerfs());
+    check.arg("check").arg(upper).arg("--work").arg(work);
+    for lower in &union.lowers {
+        check.arg("--lower").arg(lower);
+    }
+    let output = tests::process::run(&mut check);
+    match output.code {
+        0 => Ok(()),
+        _ => Err(output.to_string()),
+    }
 }

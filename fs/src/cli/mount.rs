@@ -92,17 +92,13 @@ pub(super) fn run(args: Args) -> Result<(), String> {
             .apply(list, false)
             .map_err(|error| error.to_string())?;
     }
-    if let Some(transport) = &args.transport {
-        options
-            .apply(format!("transport={transport}").as_ref(), false)
-            .map_err(|error| error.to_string())?;
+    for (key, value) in [("transport", &args.transport), ("io", &args.io)] {
+        if let Some(value) = value {
+            options
+                .apply(format!("{key}={value}").as_ref(), false)
+                .map_err(|error| error.to_string())?;
+        }
     }
-    if let Some(io) = &args.io {
-        options
-            .apply(format!("io={io}").as_ref(), false)
-            .map_err(|error| error.to_string())?;
-    }
-    options.agree()?;
     options.lowers.splice(0..0, args.lower);
     options.upper = args.upper.or(options.upper);
     options.work = args.work.or(options.work);

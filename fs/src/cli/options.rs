@@ -45,7 +45,7 @@ pub(super) struct Options {
     timeout: Option<Duration>,
     threads: Option<usize>,
     pub(super) transport: Transport,
-    pub(super) io: Io,
+    io: Io,
 }
 
 /// What will be done.
@@ -74,6 +74,11 @@ pub(super) enum OptionError {
     NoValue(String),
     #[error("no lower layer: give at least one --lower DIR (or -o lowerdir=DIR)")]
     NoLower,
+    #[error(
+        "io=writeback and timeout= do not go together: the kernel then takes sizes and times from \
+        itself alone, whatever changes in the layers; leave one of them out"
+    )]
+    Timeout,
     #[error("upper {} without a work directory: give --work DIR (or -o workdir=DIR), an empty \
         directory on the same file system", .0.display())]
     NoWork(PathBuf),
@@ -208,18 +213,6 @@ impl Options {
         Ok(true)
     }
 
-    /// Whether what was asked for goes together.
-    pub(super) fn agree(&self) -> Result<(), String> {
-        let alive = self.timeout.is_some_and(|timeout| timeout < FOREVER);
-        if self.io == Io::Writeback && alive {
-            return Err(String::from(
-                "io=writeback and timeout= do not go together: the kernel then takes sizes and times from \
-                 itself alone, whatever changes in the layers; leave one of them out",
-            ));
-        }
-        Ok(())
-    }
-
     /// Options with a value, that act.
     fn tuning(&mut self, word: &Word<'_>) -> Result<bool, OptionError> {
         match word.key {
@@ -272,6 +265,9 @@ impl Options {
     pub(super) fn plan(self) -> Result<Plan, OptionError> {
         if self.lowers.is_empty() {
             return Err(OptionError::NoLower);
+        }
+        if self.io == Io::Writeback && self.timeout.is_some_and(|timeout| timeout < FOREVER) {
+            return Err(OptionError::Timeout);
         }
         let shown = self.mount_options();
         let upper = match (self.upper, self.work) {

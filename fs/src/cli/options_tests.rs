@@ -52,6 +52,19 @@ fn lowers_can_be_added_one_by_one_and_lists_repeated() {
 }
 
 #[test]
+fn writes_are_held_back_only_where_nothing_changes_by_itself() {
+    let plan = |list| parse(&[list]).and_then(Options::plan);
+    assert!(matches!(
+        plan("lowerdir=/a,io=writeback,timeout=1"),
+        Err(OptionError::Timeout)
+    ));
+    let held = plan("lowerdir=/a,io=writeback").expect("good");
+    assert_eq!(held.mount.io, Io::Writeback);
+    let sent = plan("lowerdir=/a,io=auto,timeout=1").expect("good");
+    assert_eq!(sent.mount.io, Io::Cached);
+}
+
+#[test]
 fn paths_need_not_be_utf8() {
     let mut options = Options::default();
     options

@@ -8,10 +8,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::fs::{
-    FallocateFlags, OFlags, Timespec, Timestamps, UTIME_OMIT, copy_file_range, fallocate,
-    fdatasync, fsync, futimens,
-};
+use rustix::fs::{FallocateFlags, OFlags, copy_file_range, fallocate, fdatasync, fsync, futimens};
 use rustix::io::{Errno, ReadWriteFlags, pwrite};
 
 use super::FileSystem;
@@ -22,6 +19,7 @@ use crate::sys::at::At;
 use crate::sys::lock::RwLock;
 use crate::sys::pieces::Data;
 use crate::types::{Handle, Kind, NodeId, Opened, Seek};
+use crate::upper::record::KeptTimes;
 
 impl FileSystem {
     /// Opens a file; `flags` as of open(2), of which the access mode, `O_TRUNC` and `O_NOATIME` count.
@@ -187,22 +185,7 @@ impl FileSystem {
     /// # Errors
     /// EPERM: not at the end of a file that may only be appended to.
     pub fn write(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
-        let sink = self.sink(to.into())?;
-        let file = &sink.data.file;
-        if sink.appends && offset != At::Fd(file.as_fd()).stat()?.st_size.cast_unsigned() {
-            return Err(Error::Sys(Errno::PERM));
-        }
-        let mut done = 0;
-        while done < data.len() {
-            match pwrite(file, &data[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(written) => done += written,
-                Err(Errno::INTR) => {}
-                Err(error) if done == 0 => return Err(error.into()),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
+        write_to(&self.sink(to.into())?, offset, data)
     }
 
     /// Writes what the kernel held back. The file's mtime is the kernel's, which says it by
@@ -211,21 +194,11 @@ impl FileSystem {
     /// # Errors
     /// As [`Self::write`]. Killed before the time is put back, the mtime is the later one.
     pub fn write_back(&self, to: impl Into<Opened>, offset: u64, data: &[u8]) -> Result<usize> {
-        let to = to.into();
-        let file = self.sink(to)?.data.file;
-        let stat = At::Fd(file.as_fd()).stat()?;
-        let done = self.write(to, offset, data)?;
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: stat.st_mtime,
-                tv_nsec: stat.st_mtime_nsec as _,
-            },
-        };
-        futimens(&file, &times)?;
+        let sink = self.sink(to.into())?;
+        let file = &sink.data.file;
+        let before = KeptTimes::of(&At::Fd(file.as_fd()).stat()?);
+        let done = write_to(&sink, offset, data)?;
+        futimens(file, &before.put_back())?;
         Ok(done)
     }
 
@@ -307,6 +280,25 @@ impl FileSystem {
             other => Ok(other?),
         }
     }
+}
+
+/// Writes into data that is fit for it; see [`FileSystem::write`].
+fn write_to(sink: &Source, offset: u64, data: &[u8]) -> Result<usize> {
+    let file = &sink.data.file;
+    if sink.appends && offset != At::Fd(file.as_fd()).stat()?.st_size.cast_unsigned() {
+        return Err(Error::Sys(Errno::PERM));
+    }
+    let mut done = 0;
+    while done < data.len() {
+        match pwrite(file, &data[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(written) => done += written,
+            Err(Errno::INTR) => {}
+            Err(error) if done == 0 => return Err(error.into()),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// Opens a file of the upper; gives also whether it is for appending only. Offsets come from the kernel, so `O_APPEND` is only asked for where the

@@ -21,7 +21,8 @@ use super::abi::{fopen, init};
 /// Requests of the kernel's own (readahead, release) that may be under way.
 pub(super) const MAX_BACKGROUND: u16 = 64;
 
-/// What we ask of the kernel. Not asked, on purpose: `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of the size), locks (kernel-local).
+/// What we always ask of the kernel. Not asked, on purpose: `ATOMIC_O_TRUNC` (O_TRUNC comes as a SETATTR of
+/// the size), locks (kernel-local).
 /// `HANDLE_KILLPRIV_V2`: we clear set-id bits where a request says so, and the kernel need not ask for
 /// `security.capability` before every write.
 const WANTED: u64 = init::ASYNC_READ

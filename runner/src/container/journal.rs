@@ -10,7 +10,7 @@
 use super::Id;
 use super::spec::Spec;
 use crate::error::{Error, Result};
-use crate::network::Network;
+use crate::network;
 use crate::types::Moment;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -79,14 +79,6 @@ impl Subject {
         }
     }
 
-    /// A network that a container comes on or goes off.
-    pub fn network(network: &Network, container: &Id) -> Self {
-        Self::other("network", &network.id)
-            .with("container", container)
-            .with("name", &network.name)
-            .with("type", "bridge")
-    }
-
     /// Something else, as a volume.
     pub fn other(kind: &'static str, id: &str) -> Self {
         Self {
@@ -129,6 +121,17 @@ impl Journal {
     /// Its files, oldest first.
     pub fn files(&self) -> [PathBuf; 2] {
         [self.path.with_extension("log.1"), self.path.clone()]
+    }
+
+    /// Writes down that a container came on a network, or went off it.
+    pub fn record_network(&self, action: &str, all: &network::State, name: &str, container: &Id) {
+        if let Ok(network) = all.find(name) {
+            let subject = Subject::other("network", &network.id)
+                .with("container", container)
+                .with("name", &network.name)
+                .with("type", "bridge");
+            self.record(action, &subject);
+        }
     }
 
     /// Writes down what happened. That it could not be written (a full disk) is no reason for

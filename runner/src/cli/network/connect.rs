@@ -3,7 +3,6 @@
 use super::super::make;
 use crate::container::client::Control;
 use crate::container::home::{Home, Settled};
-use crate::container::journal::Subject;
 use crate::error::{Error, Result};
 use crate::network::{self, Join};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -51,10 +50,8 @@ pub(super) fn run(args: &Args, home: &Home) -> Result<u8> {
                 let mut spec = directory.spec()?;
                 spec.network.join(&networks, join)?;
                 directory.set_spec(&spec)?;
-                if let Ok(network) = networks.find(&args.network) {
-                    let subject = Subject::network(network, &spec.id);
-                    home.journal().record("connect", &subject);
-                }
+                home.journal()
+                    .record_network("connect", &networks, &args.network, &spec.id);
                 return Ok(0);
             }
             Settled::Alive(_) => match Control::connect(&directory)?.join_network(join.clone()) {

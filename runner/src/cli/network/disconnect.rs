@@ -2,7 +2,6 @@
 
 use crate::container::client::Control;
 use crate::container::home::{Home, Settled};
-use crate::container::journal::Subject;
 use crate::error::{Error, Result};
 use crate::network;
 
@@ -44,10 +43,8 @@ pub(super) fn run(args: &Args, home: &Home) -> Result<u8> {
                 let mut spec = directory.spec()?;
                 spec.network.leave(&networks, &args.network)?;
                 directory.set_spec(&spec)?;
-                if let Ok(network) = networks.find(&args.network) {
-                    let subject = Subject::network(network, &spec.id);
-                    home.journal().record("disconnect", &subject);
-                }
+                home.journal()
+                    .record_network("disconnect", &networks, &args.network, &spec.id);
                 return Ok(0);
             }
             Settled::Alive(_) => match Control::connect(&directory)?.leave_network(&args.network) {

@@ -41,6 +41,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use shelter::Place;
+use std::ffi::CStr;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -56,6 +57,9 @@ struct Launch {
     program: Option<OwnedFd>,
     attach: Option<(Attach, Vec<OwnedFd>)>,
 }
+
+/// How every monitor's process is called.
+const NAME: &CStr = c"runner-monitor";
 
 /// The hidden verb: serves the client at standard input, and whoever connects later.
 pub fn main() -> ExitCode {
@@ -102,7 +106,7 @@ fn settle() -> io::Result<Channel> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::process::setsid()?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    rustix::thread::set_name(c"runner-monitor")?;
+    rustix::thread::set_name(NAME)?;
     Ok(Channel::from_socket(socket))
 }
 

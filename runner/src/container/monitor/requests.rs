@@ -1,7 +1,6 @@
 //! What peers ask of the monitor, one function each.
 
 use super::super::home::Home;
-use super::super::journal::Subject;
 use super::super::plan;
 use super::super::protocol::{Event, Request};
 use super::super::spec::{Limits, Restart};
@@ -138,10 +137,9 @@ impl Monitor {
     }
 
     fn record_network(&self, action: &str, state: &network::State, name: &str) {
-        if let Ok(network) = state.find(name) {
-            let subject = Subject::network(network, &self.spec.id);
-            Home::of(&self.directory).journal().record(action, &subject);
-        }
+        let home = Home::of(&self.directory);
+        home.journal()
+            .record_network(action, state, name, &self.spec.id);
     }
 
     fn pause(&mut self) -> Result<(), String> {

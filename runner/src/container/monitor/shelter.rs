@@ -23,9 +23,6 @@ const ATTEMPTS: u32 = 20;
 /// How long the janitor waits for processes that outlive their monitor, as the network's caretaker.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How every monitor is called.
-const MONITOR: &str = "runner-monitor";
-
 /// Who goes on as the monitor.
 pub(super) enum Place {
     /// This process.
@@ -120,5 +117,5 @@ fn clean(group: &Monitors, monitor: &Child) -> io::Result<()> {
 
 fn is_monitor(pid: i32) -> bool {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.is_ok_and(|name| name.trim_end() == MONITOR)
+    name.is_ok_and(|name| name.trim_end().as_bytes() == super::NAME.to_bytes())
 }

@@ -70,9 +70,8 @@ fn image(turn: &Turn<'_>, name: &str, files: usize, length: usize) -> Result<(St
     let full = format!("{REGISTRY}/{name}:1");
     let mark = turn.common.scratch.join(format!("{name}.pushed"));
     if !mark.exists() {
-        let (_, id) = turn.call(&["import", &tar.to_string_lossy(), &full])?;
+        turn.call(&["import", &tar.to_string_lossy(), &full])?;
         turn.call(&["push", &full])?;
-        let _ = id;
         fs::write(&mark, "").on(mark.display())?;
         // Only what a pull brings is measured.
         turn.call(&["rmi", "-f", &full])?;
