@@ -72,7 +72,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", value_parser = ["auto", "rings", "device"])]
     transport: Option<String>,
     /// How data goes: cached sends each write at once; writeback lets the kernel gather writes until
-    /// close or fsync (several times faster for many small ones; what is held back is lost if layerfs
+    /// close or fsync (many small ones take half to a third of the time; what is held back is lost if layerfs
     /// is killed, a full disk shows at close, holes of sparse files are not told); auto: cached
     #[arg(long, value_name = "HOW", value_parser = ["auto", "cached", "writeback"])]
     io: Option<String>,
